@@ -1,0 +1,168 @@
+"""What converters and runtimes declare about themselves, so that a plan needs no framework.
+
+A converter or a runtime is one module. Its top level holds a descriptor (`CONVERTER` or `RUNTIME`) and imports no
+framework; the functions that do the work are called in a worker process and import what they need themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convkit.artifact import Artifact
+from convkit.formats import Format, Variant
+from convkit.signature import Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["ConversionOutcome", "ConversionRequest", "Converter", "Host", "Option", "Runtime", "Session"]
+
+
+@dataclass(frozen=True)
+class Host:
+    """The worker process that a component runs in.
+
+    Components with an equal `toolchain` and `group` share one warm process; groups keep frameworks apart that must not
+    meet (a target's runtime must not profit from what the converter's process has loaded).
+
+    Attributes:
+        toolchain: "main" (the interpreter that runs convkit) or the name of a provisioned toolchain.
+        group: The process within the toolchain: "torch", "tensorflow", "onnxruntime", "litert", "executorch", …
+        preload: Modules that the worker imports as soon as it starts, while the parent still plans.
+        packages: Distributions whose versions belong in the report and that must be installed; the first is the one
+            that the route names.
+    """
+
+    group: str
+    preload: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    toolchain: str = "main"
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a converter (`--option opset=18`): its name, what it does, its default."""
+
+    name: str
+    help: str
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Converter:
+    """One directed edge between two variants.
+
+    Attributes:
+        name: Unique, in the field's words, for example "litert-torch".
+        sources: The variants that it reads.
+        target: The variant that it writes.
+        host: Where it runs.
+        cost: Relative preference for the planner: 1 is the best direct converter, higher is a fallback.
+        reason: Why the planner should prefer or avoid it, one clause, shown by `convkit plan`.
+        options: What it can be told.
+        keeps_dynamic: Whether dynamic dimensions survive.
+        module: Set by the registry: the module that holds `convert(request)` and, optionally, `check(request)`.
+    """
+
+    name: str
+    sources: tuple[Variant, ...]
+    target: Variant
+    host: Host
+    cost: float = 1.0
+    reason: str = ""
+    options: tuple[Option, ...] = ()
+    keeps_dynamic: bool = True
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs the models of a format.
+
+    Attributes:
+        name: As in reports, for example "ONNX Runtime".
+        variants: What it loads.
+        host: Where it runs.
+        module: Set by the registry: the module that holds `load(artifact) -> Session`.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    host: Host
+    module: str = ""
+
+    @property
+    def format(self) -> Format:
+        return self.variants[0].format
+
+
+class Session(Protocol):
+    """A loaded model that runs on numpy arrays; lives in a worker."""
+
+    @property
+    def signature(self) -> Signature:
+        """The signature as the runtime sees it."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs once. `feeds` has one array per input name; the result one array per output name, in order."""
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """What a converter is asked to do.
+
+    Attributes:
+        source: What to read; never written to.
+        output: The file or directory to write; does not exist yet.
+        signature: The contract: the names, order, dtypes and dynamic dimensions that the output must have. None only
+            for a capture whose source records none.
+        examples: An `.npz` with one example array per input name, None where there are none.
+        options: The converter's options by name.
+    """
+
+    source: Artifact
+    output: Path
+    signature: Signature | None
+    examples: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source.to_json(),
+            "output": str(self.output),
+            "signature": None if self.signature is None else self.signature.to_json(),
+            "examples": None if self.examples is None else str(self.examples),
+            "options": dict(self.options),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ConversionRequest:
+        signature, examples = data["signature"], data["examples"]
+        return cls(
+            Artifact.from_json(data["source"]),
+            Path(data["output"]),
+            None if signature is None else Signature.from_json(signature),
+            None if examples is None else Path(examples),
+            data["options"],
+        )
+
+
+@dataclass(frozen=True)
+class ConversionOutcome:
+    """What a converter says when it is done.
+
+    Attributes:
+        notes: What the user should know: work-arounds applied, edges changed, assumptions.
+    """
+
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ConversionOutcome:
+        return cls(tuple(data["notes"]))

@@ -1,0 +1,1 @@
+"""One module per edge. `convkit.components.Converter` says what such a module holds."""

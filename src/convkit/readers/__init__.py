@@ -1,0 +1,1 @@
+"""Readers: what a file is and holds, told from its bytes, without a framework and without executing anything."""

@@ -1,0 +1,85 @@
+"""Finds converters and runtimes: the modules of two packages, and third parties' entry points."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from importlib import metadata
+from types import ModuleType
+
+from convkit.components import Converter, Runtime
+from convkit.errors import UsageError
+from convkit.formats import Variant
+
+__all__ = ["converters", "find_converter", "installed_version", "runtime_for", "runtimes"]
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    """The modules of `convkit.<package>`, then those that third parties name under the entry-point group of that name."""
+    root = importlib.import_module(f"convkit.{package}")
+    for info in pkgutil.iter_modules(root.__path__):
+        if not info.name.startswith("_"):
+            yield importlib.import_module(f"{root.__name__}.{info.name}")
+    for point in metadata.entry_points(group=f"convkit.{package}"):
+        yield importlib.import_module(point.module)
+
+
+@cache
+def converters() -> tuple[Converter, ...]:
+    """All registered converters.
+
+    Raises:
+        UsageError: when two of them have the same name.
+    """
+    found: dict[str, Converter] = {}
+    for module in _modules("converters"):
+        converter = getattr(module, "CONVERTER", None)
+        if isinstance(converter, Converter):
+            if converter.name in found:
+                raise UsageError(
+                    f"two converters are called {converter.name!r}: {found[converter.name].module} and {module.__name__}",
+                    hint="uninstall one of the two packages",
+                )
+            found[converter.name] = replace(converter, module=module.__name__)
+    return tuple(found.values())
+
+
+@cache
+def runtimes() -> tuple[Runtime, ...]:
+    """All registered runtimes."""
+    return tuple(
+        replace(module.RUNTIME, module=module.__name__)
+        for module in _modules("runtimes")
+        if isinstance(getattr(module, "RUNTIME", None), Runtime)
+    )
+
+
+def runtime_for(variant: Variant) -> Runtime | None:
+    """The runtime that loads a variant, None where no registered one does."""
+    return next((r for r in runtimes() if variant in r.variants), None)
+
+
+def find_converter(name: str) -> Converter:
+    """The converter of that name.
+
+    Raises:
+        UsageError: listing the names.
+    """
+    for converter in converters():
+        if converter.name == name:
+            return converter
+    raise UsageError(
+        f"there is no converter {name!r}", hint="the converters are " + ", ".join(c.name for c in converters())
+    )
+
+
+@cache
+def installed_version(distribution: str) -> str | None:
+    """The version of a distribution in this interpreter's environment, None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
