@@ -1,0 +1,220 @@
+"""onnx2tf as a library: from an ONNX file to onnx2tf's intermediate representation, with the source's signature kept.
+
+`onnx2tf.convert()` is one function of 6,600 lines that starts the `onnxsim` command three times, rewrites its input file in
+place, writes float16 files, schemas and reports that nobody asked for, transposes inputs to NHWC, and ends the process with
+`sys.exit` when something fails. Its default backend underneath (`onnx2tf.tflite_builder`) is a clean chain of functions on a
+`ModelIR`; this module calls those in the same order as version 2.6.9 does, simplifies in the process, and asks for no
+NHWC inputs at all (`transpose_inputs_to_nhwc=False`). The version is pinned in the toolchain's lock, and the tests of the
+two converters that use this module are what says whether another version still fits.
+
+Runs in the toolchain `onnx2tf` only; nothing here is imported by the parent process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from convkit.components import ConversionRequest
+from convkit.converters._model_ir import keep_signature
+from convkit.errors import ConversionError, InputSpecError
+from convkit.signature import Signature
+
+__all__ = ["load_model", "lower", "request_signature", "schema"]
+
+_LOG = logging.getLogger(__name__)
+
+# The oldest opset whose operators take their parameters the way onnx2tf's builders read them (Clip, Pad, Slice as inputs).
+_OLDEST_OPSET = 11
+_UPGRADE_TO = 17
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def request_signature(request: ConversionRequest, component: str) -> Signature:
+    """The signature that the output must have, with its dynamic dimensions pinned when `static` is asked for.
+
+    Raises:
+        ConversionError: The request has no signature.
+        InputSpecError: `static` is asked for without example inputs.
+    """
+    if request.signature is None:
+        raise ConversionError("an ONNX model always has a signature, but none was given", component=component)
+    if not request.options.get("static"):
+        return request.signature
+    return _pinned(request.signature, request)
+
+
+def _pinned(signature: Signature, request: ConversionRequest) -> Signature:
+    """Replaces every dynamic dimension by its size in the examples; an output dimension of another name stays dynamic."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    if request.examples is None:
+        raise InputSpecError(
+            "static shapes were asked for, but there are no example inputs to take them from",
+            hint="give --inputs data.npz, or --input name:dtype[1,3,224,224]",
+        )
+    sizes: dict[str, int] = {}
+    inputs = []
+    with np.load(request.examples, allow_pickle=False) as examples:
+        for spec in signature.inputs:
+            shape = examples[spec.name].shape
+            sizes.update({d: n for d, n in zip(spec.shape or (), shape, strict=True) if isinstance(d, str)})
+            inputs.append(replace(spec, shape=tuple(int(n) for n in shape)))
+    outputs = tuple(
+        replace(t, shape=None if t.shape is None else tuple(sizes.get(d, d) if isinstance(d, str) else d for d in t.shape))
+        for t in signature.outputs
+    )
+    return replace(signature, inputs=tuple(inputs), outputs=outputs)
+
+
+def load_model(request: ConversionRequest, signature: Signature, component: str) -> Any:
+    """The model in memory, made ready: functions inlined, old opsets upgraded, shapes pinned, simplified.
+
+    Nothing is written: external data is read in, and the source file stays as it is.
+
+    Raises:
+        ConversionError: The file cannot be read, or holds a custom-operator domain.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(request.source.path)
+    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
+        raise ConversionError(f"cannot read {request.source.path}: {error}", component=component) from error
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    _drop_initializer_inputs(model)
+    model = _upgraded(model)
+    _set_input_shapes(model, signature)
+    return _simplified(model)
+
+
+def _drop_initializer_inputs(model: Any) -> None:
+    """IR version 3 lists every weight among the inputs too; there it is an overridable default, here a constant."""
+    initializers = {i.name for i in model.graph.initializer}
+    kept = [i for i in model.graph.input if i.name not in initializers]
+    if len(kept) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+
+
+def _upgraded(model: Any) -> Any:
+    import onnx
+
+    opsets = {o.domain: o.version for o in model.opset_import}
+    version = next((opsets[d] for d in _DEFAULT_DOMAINS if d in opsets), _UPGRADE_TO)
+    if version >= _OLDEST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _UPGRADE_TO)
+    except Exception as error:  # its adapters raise RuntimeError and worse; the old operators may still be understood
+        _LOG.warning("opset %s could not be upgraded: %s", version, error)
+        return model
+
+
+def _set_input_shapes(model: Any, signature: Signature) -> None:
+    """Writes the signature's static sizes into the graph's inputs, and forgets what was inferred from other sizes."""
+    pinned = False
+    by_name = {t.name: t for t in signature.inputs}
+    for graph_input in model.graph.input:
+        spec = by_name.get(graph_input.name)
+        if spec is None or spec.shape is None:
+            continue
+        dims = graph_input.type.tensor_type.shape.dim
+        if len(dims) != len(spec.shape):
+            continue
+        for dim, size in zip(dims, spec.shape, strict=True):
+            if isinstance(size, int) and dim.WhichOneof("value") != "dim_value":
+                dim.dim_value = size
+                pinned = True
+    if pinned:
+        del model.graph.value_info[:]
+        for output in model.graph.output:
+            for dim in output.type.tensor_type.shape.dim:
+                if dim.WhichOneof("value") == "dim_param":
+                    dim.Clear()
+
+
+def _simplified(model: Any) -> Any:
+    """Folds constants and removes what does nothing; the model itself where onnxsim cannot read it."""
+    import onnxsim
+
+    try:
+        simplified, _ = onnxsim.simplify(model, certify=False)
+    except Exception as error:
+        _LOG.warning("onnxsim: %s", error)
+        return model
+    names = [[v.name for v in m.graph.output] for m in (model, simplified)]
+    return simplified if names[0] == names[1] else model
+
+
+def schema() -> dict[str, Any]:
+    """The LiteRT schema classes that the writer asks for; onnx2tf executes their 676 kB source anew for each output folder."""
+    from onnx2tf.tflite_builder.schema import schema_generated
+
+    module: ModuleType = schema_generated
+    return vars(module)
+
+
+def lower(model: Any, signature: Signature, component: str) -> tuple[Any, tuple[str, ...]]:
+    """Lowers an ONNX model to a float32 `ModelIR` whose inputs and outputs are those of the signature.
+
+    Args:
+        model: An `onnx.ModelProto` from `load_model`.
+        signature: What the edge must look like.
+        component: The converter that errors name.
+
+    Returns:
+        The `ModelIR`, and what was changed at its edge, one sentence each.
+
+    Raises:
+        ConversionError: An operator has no builder, or the signature cannot be kept.
+    """
+    from onnx2tf import tflite_builder as builder
+    from onnx2tf.onnx2tf import _sanitize_onnx_graph_names_inplace  # noqa: F401
+
+    try:
+        builder.register_default_preprocess_rules()
+        model, _ = builder.run_preprocess_pipeline(onnx_graph=model)
+        lowered = builder.lower_onnx_to_ir(onnx_graph=model, output_file_name="model", transpose_inputs_to_nhwc=False)
+        ir = builder.clone_model_ir_with_float32(lowered)
+        builder.prune_identity_cast_operators(ir, preserve_model_outputs=True)
+        builder.optimize_redundant_transpose_operators(ir, preserve_model_outputs=True)
+        notes = keep_signature(ir, signature, _input_names(model), component)
+        builder.run_model_ir_validation_pipeline(ir)
+    except ConversionError:
+        raise
+    except (SystemExit, Exception) as error:
+        raise _failure(error, component) from error
+    _reject_custom_operators(ir, component)
+    return ir, notes
+
+
+def _input_names(model: Any) -> Sequence[str]:
+    return [v.name for v in model.graph.input]
+
+
+def _reject_custom_operators(ir: Any, component: str) -> None:
+    custom = {
+        str(op.options.get("customCode", "CUSTOM"))
+        for graph in (ir, *ir.subgraphs)
+        for op in graph.operators
+        if op.op_type == "CUSTOM"
+    }
+    if custom:
+        raise ConversionError(
+            "the output would hold custom operators that no runtime has: " + ", ".join(sorted(custom)), component=component
+        )
+
+
+def _failure(error: BaseException, component: str) -> ConversionError:
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    text = " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__
+    return ConversionError(f"onnx2tf cannot lower the model: {text[:600]}", component=component)

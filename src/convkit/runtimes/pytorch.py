@@ -1,0 +1,86 @@
+"""PyTorch itself, eager: exported programs, TorchScript, pickled modules, and modules that a factory builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from convkit.artifact import Artifact
+from convkit.components import Host, Runtime
+from convkit.errors import ConversionError
+from convkit.formats import Variant
+from convkit.loading import pytorch as loading
+from convkit.signature import Signature
+
+RUNTIME = Runtime(
+    name="PyTorch",
+    variants=(Variant.EXPORTED_PROGRAM, Variant.TORCHSCRIPT, Variant.PICKLED_MODULE, Variant.MODULE_FACTORY),
+    host=Host(group="torch", preload=("torch",), packages=("torch",)),
+)
+
+
+class PyTorchSession:
+    """Runs a module on the CPU without gradients."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        if artifact.signature is None:
+            raise ConversionError(f"the inputs of {artifact.path} are not known", stage="validate")
+        self._signature = artifact.signature
+        self._model = loading.model(artifact)
+        self._structure = _input_structure(artifact)
+
+    @property
+    def signature(self) -> Signature:
+        return self._signature
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        import torch
+
+        flat = [loading.to_torch(feeds[spec.name], spec.dtype) for spec in self._signature.inputs]
+        args, kwargs = (flat, {}) if self._structure is None else self._structure.fill(flat)
+        with torch.inference_mode():
+            result = self._model(*args, **kwargs)
+        return {
+            name: loading.to_numpy(tensor)
+            for name, tensor in loading.named_tensors(result, self._signature.output_names)
+        }
+
+
+class _InputStructure:
+    """How an exported program wants its flat inputs nested, with the constants that it was exported with."""
+
+    def __init__(self, in_spec: Any, constants: Mapping[int, Any]) -> None:
+        self._in_spec = in_spec
+        self._constants = constants
+
+    def fill(self, flat: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+        import torch.utils._pytree as pytree
+
+        tensors = iter(flat)
+        leaves = [
+            self._constants[i] if i in self._constants else next(tensors) for i in range(self._in_spec.num_leaves)
+        ]
+        args, kwargs = pytree.tree_unflatten(leaves, self._in_spec)
+        return list(args), kwargs
+
+
+def _input_structure(artifact: Artifact) -> _InputStructure | None:
+    if artifact.variant is not Variant.EXPORTED_PROGRAM:
+        return None
+    from torch.export.graph_signature import ConstantArgument, InputKind
+
+    program = loading.exported_program(artifact)
+    user = [s.arg for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
+    constants = {i: a.value for i, a in enumerate(user) if isinstance(a, ConstantArgument)}
+    return _InputStructure(program.call_spec.in_spec, constants)
+
+
+def load(artifact: Artifact) -> PyTorchSession:
+    """Loads a model.
+
+    Raises:
+        UnreadableModelError: It does not load.
+    """
+    return PyTorchSession(artifact)

@@ -1,0 +1,28 @@
+"""Where convkit keeps what outlives a call: toolchains and logs, below one cache directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+__all__ = ["cache_directory", "log_file"]
+
+_KEPT_LOGS = 60
+
+
+def cache_directory() -> Path:
+    """`$CONVKIT_CACHE`, else `$XDG_CACHE_HOME/convkit`, else `~/.cache/convkit`; not necessarily there yet."""
+    if own := os.environ.get("CONVKIT_CACHE"):
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "convkit"
+
+
+def log_file(group: str) -> Path:
+    """A path for the log of a new worker; the oldest logs beyond a fixed number are removed."""
+    directory = cache_directory() / "logs"
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in sorted(directory.glob("*.log"))[:-_KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    return directory / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{group}.log"
