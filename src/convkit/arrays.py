@@ -41,5 +41,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"there is no file {path}", hint="--inputs takes an .npz or .npy file") from None
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(
-            f"cannot read arrays from {path}: {error}", hint="--inputs takes an .npz or .npy file without pickled objects"
+            f"cannot read arrays from {path}: {error}",
+            hint="--inputs takes an .npz or .npy file without pickled objects",
         ) from None

@@ -100,7 +100,13 @@ class WorkerCrashError(ConversionError):
     """A worker process died (SIGSEGV, SIGABRT, SIGKILL, out of memory); the caller's process did not."""
 
     def __init__(
-        self, message: str, *, signal: int | None = None, stage: str = "convert", hint: str = "", log: Path | None = None
+        self,
+        message: str,
+        *,
+        signal: int | None = None,
+        stage: str = "convert",
+        hint: str = "",
+        log: Path | None = None,
     ) -> None:
         super().__init__(message, stage=stage, hint=hint, log=log)
         self.signal = signal

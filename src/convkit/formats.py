@@ -122,9 +122,7 @@ def parse_format(text: str) -> Format:
     try:
         return Format(key)
     except ValueError:
-        raise UsageError(
-            f"unknown format {text!r}", hint="the formats are " + ", ".join(f.value for f in Format)
-        ) from None
+        raise UsageError(f"unknown format {text!r}", hint="the formats are " + ", ".join(f.value for f in Format)) from None
 
 
 def format_of_suffix(path: Path) -> Format | None:

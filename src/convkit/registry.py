@@ -14,7 +14,7 @@ from convkit.components import Converter, Runtime
 from convkit.errors import UsageError
 from convkit.formats import Variant
 
-__all__ = ["converters", "find_converter", "installed_version", "runtime_for", "runtimes"]
+__all__ = ["broken_plugins", "converters", "find_converter", "installed_version", "runtime_for", "runtimes"]
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -24,7 +24,20 @@ def _modules(package: str) -> Iterator[ModuleType]:
         if not info.name.startswith("_"):
             yield importlib.import_module(f"{root.__name__}.{info.name}")
     for point in metadata.entry_points(group=f"convkit.{package}"):
-        yield importlib.import_module(point.module)
+        try:
+            yield importlib.import_module(point.module)
+        except Exception as error:  # somebody else's package must not take convkit down; `convkit doctor` tells
+            _broken[f"{point.name} ({point.module})"] = f"{type(error).__name__}: {error}"
+
+
+_broken: dict[str, str] = {}
+
+
+def broken_plugins() -> dict[str, str]:
+    """Entry points that could not be imported, and why."""
+    converters()
+    runtimes()
+    return dict(_broken)
 
 
 @cache
@@ -71,9 +84,7 @@ def find_converter(name: str) -> Converter:
     for converter in converters():
         if converter.name == name:
             return converter
-    raise UsageError(
-        f"there is no converter {name!r}", hint="the converters are " + ", ".join(c.name for c in converters())
-    )
+    raise UsageError(f"there is no converter {name!r}", hint="the converters are " + ", ".join(c.name for c in converters()))
 
 
 @cache

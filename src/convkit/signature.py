@@ -19,8 +19,11 @@ Dim = int | str
 
 # numpy's names are the project's dtype names; torch, TF and ONNX agree with them up to these aliases.
 _DTYPES = frozenset(
-    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 complex64 complex128 "
-    "string int4 uint4 float8_e4m3fn float8_e5m2 resource variant".split()
+    (
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "int4", "uint4"),
+        *("float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "float8_e5m2", "complex64", "complex128"),
+        *("string", "resource", "variant"),
+    )
 )
 _DTYPE_ALIASES = {"float": "float32", "double": "float64", "half": "float16", "int": "int32", "long": "int64"}
 
@@ -176,6 +179,7 @@ def parse_spec(text: str) -> TensorSpec:
             dims.append(part)
         else:
             raise UsageError(
-                f"cannot read dimension {part!r} in {text!r}", hint="a dimension is a number, or a name for a dynamic one"
+                f"cannot read dimension {part!r} in {text!r}",
+                hint="a dimension is a number, or a name for a dynamic one",
             )
     return TensorSpec(name, dtype, tuple(dims))

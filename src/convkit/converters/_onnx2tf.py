@@ -1,11 +1,12 @@
 """onnx2tf as a library: from an ONNX file to onnx2tf's intermediate representation, with the source's signature kept.
 
-`onnx2tf.convert()` is one function of 6,600 lines that starts the `onnxsim` command three times, rewrites its input file in
-place, writes float16 files, schemas and reports that nobody asked for, transposes inputs to NHWC, and ends the process with
-`sys.exit` when something fails. Its default backend underneath (`onnx2tf.tflite_builder`) is a clean chain of functions on a
-`ModelIR`; this module calls those in the same order as version 2.6.9 does, simplifies in the process, and asks for no
-NHWC inputs at all (`transpose_inputs_to_nhwc=False`). The version is pinned in the toolchain's lock, and the tests of the
-two converters that use this module are what says whether another version still fits.
+`onnx2tf.convert()` is one function of 6,600 lines that starts the `onnxsim` command three times, rewrites its input
+file in place, writes float16 files, schemas and reports that nobody asked for, transposes inputs to NHWC, and ends
+the process with `sys.exit` when something fails. Its default backend underneath (`onnx2tf.tflite_builder`) is a clean
+chain of functions on a `ModelIR`; this module calls those in the same order as version 2.6.9 does, simplifies in the
+process, and asks for no NHWC inputs at all (`transpose_inputs_to_nhwc=False`). The version is pinned in the
+toolchain's lock, and the tests of the two converters that use this module are what says whether another version still
+fits.
 
 Runs in the toolchain `onnx2tf` only; nothing here is imported by the parent process.
 """
@@ -13,20 +14,24 @@ Runs in the toolchain `onnx2tf` only; nothing here is imported by the parent pro
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 from convkit.components import ConversionRequest
-from convkit.converters._model_ir import keep_signature
+from convkit.converters import _probing
+from convkit.converters._model_ir import flatten_outputs, keep_signature
 from convkit.errors import ConversionError, InputSpecError
+from convkit.legalization.target import Finding, Verdict
 from convkit.signature import Signature
 
-__all__ = ["load_model", "lower", "request_signature", "schema"]
+__all__ = ["check", "load_model", "lower", "request_signature", "schema"]
 
 _LOG = logging.getLogger(__name__)
 
-# The oldest opset whose operators take their parameters the way onnx2tf's builders read them (Clip, Pad, Slice as inputs).
+# The oldest opset whose operators take their parameters the way onnx2tf's builders read them (Clip, Pad, Slice as
+# inputs).
 _OLDEST_OPSET = 11
 _UPGRADE_TO = 17
 _DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -48,8 +53,6 @@ def request_signature(request: ConversionRequest, component: str) -> Signature:
 
 def _pinned(signature: Signature, request: ConversionRequest) -> Signature:
     """Replaces every dynamic dimension by its size in the examples; an output dimension of another name stays dynamic."""
-    from dataclasses import replace
-
     import numpy as np
 
     if request.examples is None:
@@ -71,13 +74,11 @@ def _pinned(signature: Signature, request: ConversionRequest) -> Signature:
     return replace(signature, inputs=tuple(inputs), outputs=outputs)
 
 
-def load_model(request: ConversionRequest, signature: Signature, component: str) -> Any:
-    """The model in memory, made ready: functions inlined, old opsets upgraded, shapes pinned, simplified.
-
-    Nothing is written: external data is read in, and the source file stays as it is.
+def load_model(request: ConversionRequest, component: str) -> Any:
+    """The model in memory: external data read in, functions inlined, old opsets upgraded. The file stays as it is.
 
     Raises:
-        ConversionError: The file cannot be read, or holds a custom-operator domain.
+        ConversionError: The file cannot be read.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -89,9 +90,7 @@ def load_model(request: ConversionRequest, signature: Signature, component: str)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     _drop_initializer_inputs(model)
-    model = _upgraded(model)
-    _set_input_shapes(model, signature)
-    return _simplified(model)
+    return _upgraded(model)
 
 
 def _drop_initializer_inputs(model: Any) -> None:
@@ -142,7 +141,7 @@ def _set_input_shapes(model: Any, signature: Signature) -> None:
 
 def _simplified(model: Any) -> Any:
     """Folds constants and removes what does nothing; the model itself where onnxsim cannot read it."""
-    import onnxsim
+    import onnxsim  # type: ignore[import-not-found]  # it is in the toolchain only
 
     try:
         simplified, _ = onnxsim.simplify(model, certify=False)
@@ -151,6 +150,50 @@ def _simplified(model: Any) -> Any:
         return model
     names = [[v.name for v in m.graph.output] for m in (model, simplified)]
     return simplified if names[0] == names[1] else model
+
+
+def check(request: ConversionRequest, component: str) -> list[Finding]:
+    """onnx2tf's own verdict on every operator of the model, on the shapes and attributes that it has there.
+
+    It is taken on the model as `lower` prepares it (simplified, rewritten), so an operator that is folded away is
+    none. Names that only exist after that preparation are not reported, since they are not the user's.
+
+    Raises:
+        ConversionError: The file cannot be read.
+    """
+    from onnx2tf import tflite_builder as builder
+
+    signature = request_signature(request, component)
+    if signature.dynamic_dims:
+        signature = _probing.pinned(signature, _probing.any_sizes(signature))
+    model = load_model(request, component)
+    counts = Counter(_qualified(node) for node in model.graph.node)
+    prepared = _prepared(model, signature)
+    try:
+        builder.register_default_preprocess_rules()
+        prepared, _ = builder.run_preprocess_pipeline(onnx_graph=prepared)
+        report = builder.build_op_coverage_report(onnx_graph=prepared, output_file_name="model")
+    except (SystemExit, Exception) as error:
+        raise _failure(error, component) from error
+    gaps: dict[str, list[dict[str, Any]]] = {}
+    for node in report["unsupported_nodes"]:
+        gaps.setdefault(node.get("onnx_op") or node.get("node_op") or "?", []).append(node)
+    findings = [
+        Finding(
+            operator,
+            len(nodes),
+            Verdict.GAP,
+            f"onnx2tf: {nodes[0]['message']}",
+            tuple(n["node_name"] for n in nodes),
+            hint="replace it in the model, or see `convkit plan` for another route",
+        )
+        for operator, nodes in sorted(gaps.items())
+    ]
+    return findings + [Finding(o, n, Verdict.LEGAL) for o, n in sorted(counts.items()) if o not in gaps]
+
+
+def _qualified(node: Any) -> str:
+    return str(node.op_type if node.domain in _DEFAULT_DOMAINS else f"{node.domain}::{node.op_type}")
 
 
 def schema() -> dict[str, Any]:
@@ -165,7 +208,7 @@ def lower(model: Any, signature: Signature, component: str) -> tuple[Any, tuple[
     """Lowers an ONNX model to a float32 `ModelIR` whose inputs and outputs are those of the signature.
 
     Args:
-        model: An `onnx.ModelProto` from `load_model`.
+        model: An `onnx.ModelProto` from `load_model`; not changed.
         signature: What the edge must look like.
         component: The converter that errors name.
 
@@ -175,28 +218,59 @@ def lower(model: Any, signature: Signature, component: str) -> tuple[Any, tuple[
     Raises:
         ConversionError: An operator has no builder, or the signature cannot be kept.
     """
-    from onnx2tf import tflite_builder as builder
-    from onnx2tf.onnx2tf import _sanitize_onnx_graph_names_inplace  # noqa: F401
-
-    try:
-        builder.register_default_preprocess_rules()
-        model, _ = builder.run_preprocess_pipeline(onnx_graph=model)
-        lowered = builder.lower_onnx_to_ir(onnx_graph=model, output_file_name="model", transpose_inputs_to_nhwc=False)
-        ir = builder.clone_model_ir_with_float32(lowered)
-        builder.prune_identity_cast_operators(ir, preserve_model_outputs=True)
-        builder.optimize_redundant_transpose_operators(ir, preserve_model_outputs=True)
-        notes = keep_signature(ir, signature, _input_names(model), component)
-        builder.run_model_ir_validation_pipeline(ir)
-    except ConversionError:
-        raise
-    except (SystemExit, Exception) as error:
-        raise _failure(error, component) from error
-    _reject_custom_operators(ir, component)
+    ir = None
+    if signature.dynamic_dims:
+        try:
+            probes = [_probing.pinned(signature, sizes) for sizes in _probing.probe_sizes(signature)]
+            ir = _probing.merge(*(_lowered(model, probe, component, unroll=True) for probe in probes))
+        except (_probing.NotUniformError, ConversionError) as error:
+            _LOG.warning("two static lowerings cannot be merged: %s", error)
+    if ir is None:
+        ir = _lowered(model, signature, component, unroll=False)
+    notes = keep_signature(ir, signature, component)
+    _check(ir, component)
     return ir, notes
 
 
-def _input_names(model: Any) -> Sequence[str]:
-    return [v.name for v in model.graph.input]
+def _prepared(model: Any, signature: Signature) -> Any:
+    """A simplified copy with the signature's static sizes."""
+    import onnx
+
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    _set_input_shapes(prepared, signature)
+    return _simplified(prepared)
+
+
+def _lowered(model: Any, signature: Signature, component: str, *, unroll: bool) -> Any:
+    """onnx2tf's own chain, in the order of its `export_tflite_model_flatbuffer_direct`."""
+    from onnx2tf import tflite_builder as builder
+
+    prepared = _prepared(model, signature)
+    flatten_outputs(prepared.graph)
+    try:
+        builder.register_default_preprocess_rules()
+        prepared, _ = builder.run_preprocess_pipeline(onnx_graph=prepared)
+        ir = builder.lower_onnx_to_ir(onnx_graph=prepared, output_file_name="model", transpose_inputs_to_nhwc=False)
+        if unroll:
+            # LiteRT's recurrent operators keep a state with one row per sample, whose size no resize reaches.
+            ir, _ = builder.rewrite_model_ir_unroll_recurrent_ops(model_ir=ir)
+        ir = builder.clone_model_ir_with_float32(ir)
+        builder.prune_identity_cast_operators(ir, preserve_model_outputs=True)
+        builder.optimize_redundant_transpose_operators(ir, preserve_model_outputs=True)
+    except (SystemExit, Exception) as error:
+        raise _failure(error, component) from error
+    return ir
+
+
+def _check(ir: Any, component: str) -> None:
+    from onnx2tf import tflite_builder as builder
+
+    _reject_custom_operators(ir, component)
+    try:
+        builder.run_model_ir_validation_pipeline(ir)
+    except Exception as error:
+        raise _failure(error, component) from error
 
 
 def _reject_custom_operators(ir: Any, component: str) -> None:

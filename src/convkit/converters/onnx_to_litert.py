@@ -1,15 +1,19 @@
 """ONNX → LiteRT by onnx2tf's `flatbuffer_direct` backend, which writes the file without TensorFlow.
 
-See `convkit.converters._onnx2tf` for how the library is called, and `convkit.converters._model_ir` for how the signature is
-kept. Source: https://github.com/PINTO0309/onnx2tf (2.6.9).
+See `convkit.converters._onnx2tf` for how the library is called, `convkit.converters._probing` for dynamic dimensions,
+and `convkit.converters._model_ir` for how the signature is kept. Source: https://github.com/PINTO0309/onnx2tf (2.6.9).
 """
 
 from __future__ import annotations
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
+from convkit.converters import _onnx2tf
+from convkit.errors import ConversionError
 from convkit.formats import Variant
+from convkit.legalization.target import Finding
+from convkit.signature import Signature
 
-__all__ = ["CONVERTER", "convert"]
+__all__ = ["CONVERTER", "check", "convert"]
 
 CONVERTER = Converter(
     name="onnx2tf",
@@ -18,13 +22,28 @@ CONVERTER = Converter(
     host=Host(
         group="onnx2tf",
         toolchain="onnx2tf",
-        preload=("numpy", "onnx", "onnxsim", "onnx2tf.tflite_builder", "onnx2tf.tflite_builder.schema.schema_generated"),
+        preload=(
+            "numpy",
+            "onnx",
+            "onnxsim",
+            "onnx2tf.tflite_builder",
+            "onnx2tf.tflite_builder.schema.schema_generated",
+            "ai_edge_litert.interpreter",
+        ),
         packages=("onnx2tf", "onnxsim", "onnx"),
     ),
     cost=1.0,
-    reason="the only direct converter; keeps most dynamic dimensions, has no If and no float64",
+    reason="the only direct converter; no float64, and little control flow",
     options=(Option("static", "pin dynamic dimensions to the sizes of the example inputs", False),),
 )
+
+# The first is the size that LiteRT prepares a file with; a file that has it baked in fails at the others.
+_BATCHES = (1, 2, 5)
+
+
+def check(request: ConversionRequest) -> list[Finding]:
+    """The verdict on every operator of the model; see `_onnx2tf.check`."""
+    return _onnx2tf.check(request, CONVERTER.name)
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -36,10 +55,40 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     """
     from onnx2tf.tflite_builder.model_writer import write_model_file
 
-    from convkit.converters import _onnx2tf
-
     signature = _onnx2tf.request_signature(request, CONVERTER.name)
-    model = _onnx2tf.load_model(request, signature, CONVERTER.name)
+    model = _onnx2tf.load_model(request, CONVERTER.name)
     ir, notes = _onnx2tf.lower(model, signature, CONVERTER.name)
-    write_model_file(schema_tflite=_onnx2tf.schema(), model_ir=ir, output_tflite_path=str(request.output))
+    try:
+        write_model_file(schema_tflite=_onnx2tf.schema(), model_ir=ir, output_tflite_path=str(request.output))
+        if signature.dynamic_dims:
+            _check_resizing(str(request.output), signature)
+    except BaseException:
+        request.output.unlink(missing_ok=True)
+        raise
     return ConversionOutcome(notes)
+
+
+def _check_resizing(path: str, signature: Signature) -> None:
+    """Has LiteRT prepare the file, as far as it does so without data, at several sizes of each dynamic dimension.
+
+    Raises:
+        ConversionError: It cannot: a size is baked in.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path)
+    positions = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+    for size in _BATCHES:
+        try:
+            for spec in signature.inputs:
+                interpreter.resize_tensor_input(positions[spec.name], spec.concrete({}, size))
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            if len(signature.dynamic_dims) > 1:
+                return  # the model itself may refuse equal sizes of different dimensions; the proof has better ones
+            text = " ".join(str(error).split())[:300]
+            raise ConversionError(
+                f"the dynamic dimension '{signature.dynamic_dims[0]}' cannot be kept: LiteRT fails at {size}: {text}",
+                component=CONVERTER.name,
+                hint="give --option static=true to pin it to the size of the example inputs",
+            ) from error

@@ -22,7 +22,7 @@ from convkit.formats import Variant
 from convkit.loading import pytorch as loading
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_module"]
 
 # Sizes that a dynamic dimension other than the first is tried at, usual ones first.
 _DYNAMIC_SIZES = (16, 32, 64, 224, 8, 128, 512)
@@ -55,10 +55,29 @@ def describe(
         InputSpecError: The inputs can neither be found nor inferred; the hint has the flag.
     """
     source = Artifact.from_json(artifact)
-    module = loading.model(source)
-    inputs, feeds, notes = _find_inputs(
-        source, module, [TensorSpec.from_json(s) for s in specs], None if arrays is None else load_arrays(Path(arrays))
+    signature, notes = describe_module(
+        loading.model(source),
+        source,
+        [TensorSpec.from_json(s) for s in specs],
+        None if arrays is None else load_arrays(Path(arrays)),
+        dynamic,
+        output_names,
+        Path(examples),
     )
+    return {"signature": signature.to_json(), "notes": notes}
+
+
+def describe_module(
+    module: Any,
+    source: Artifact | None,
+    specs: Sequence[TensorSpec],
+    arrays: dict[str, np.ndarray] | None,
+    dynamic: Mapping[str, Mapping[str, str]],
+    output_names: Sequence[str] | None,
+    examples: Path,
+) -> tuple[Signature, list[str]]:
+    """Describes a loaded module; see `describe`. `source` is the file that it is from, None for a live module."""
+    inputs, feeds, notes = _find_inputs(source, module, list(specs), arrays)
     inputs = _with_dynamic(inputs, dynamic)
     feeds = _grown(inputs, feeds)
     try:
@@ -69,12 +88,12 @@ def describe(
             hint="give the shapes that it takes: --input name:float32[batch,3,224,224], once per input",
         ) from error
     signature = Signature(tuple(inputs), tuple(_output_specs(module, inputs, feeds, outputs, output_names)))
-    save_arrays(Path(examples), feeds)
-    return {"signature": signature.to_json(), "notes": notes}
+    save_arrays(examples, feeds)
+    return signature, notes
 
 
 def _find_inputs(
-    source: Artifact, module: Any, specs: list[TensorSpec], arrays: dict[str, np.ndarray] | None
+    source: Artifact | None, module: Any, specs: list[TensorSpec], arrays: dict[str, np.ndarray] | None
 ) -> tuple[list[TensorSpec], dict[str, np.ndarray], list[str]]:
     """The inputs, one example array each, and what was assumed."""
     if specs and arrays is None:
@@ -94,7 +113,7 @@ def _find_inputs(
         found = [TensorSpec(n, str(a.dtype), a.shape) for n, a in ordered.items()]
         given = {s.name: s for s in specs}
         return [given.get(t.name, t) for t in found], ordered, []
-    if source.variant is Variant.TORCHSCRIPT:
+    if source is not None and source.variant is Variant.TORCHSCRIPT:
         from convkit.readers.traced_inputs import read_traced_inputs
 
         recorded = read_traced_inputs(source.path)

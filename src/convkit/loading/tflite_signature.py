@@ -21,7 +21,7 @@ from typing import Any
 from convkit.errors import ConversionError, UnreadableModelError
 from convkit.signature import Signature, TensorSpec, dynamic_dim
 
-__all__ = ["TensorOrder", "read_signature", "rename_edges", "tensor_order"]
+__all__ = ["TensorOrder", "rename_edges", "tensor_order"]
 
 _FILE_IDENTIFIER = b"TFL3"
 # The schema's force_align of `Buffer.data`; kernels map constants in place and need it.
@@ -55,15 +55,6 @@ def tensor_order(path: Path) -> TensorOrder:
         UnreadableModelError: when the file is no LiteRT model.
     """
     return _order(_unpack(path, _read(path)))
-
-
-def read_signature(path: Path) -> Signature:
-    """The signature of subgraph 0: SignatureDef names where there are any, else tensor names; in the subgraph's order.
-
-    Raises:
-        UnreadableModelError: when the file is no LiteRT model.
-    """
-    return _signature(_unpack(path, _read(path)))
 
 
 def rename_edges(
@@ -125,9 +116,7 @@ def _unpack(path: Path, data: Any) -> Any:
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
     except Exception as error:  # the generated code raises whatever a bad offset leads to
-        raise UnreadableModelError(
-            f"{path} is truncated or corrupt: {error}", hint="fetch or convert the file again"
-        ) from error
+        raise UnreadableModelError(f"{path} is truncated or corrupt: {error}", hint="fetch or convert the file again") from error
     if not model.subgraphs:
         raise UnreadableModelError(f"{path} holds no subgraph", hint="convert the model again")
     return model
@@ -209,18 +198,14 @@ def _positions(
     for reference in given:
         position = reference if isinstance(reference, int) else known.get(reference)
         if position is None or not 0 <= position < len(tensor_names):
-            raise ConversionError(
-                f"the LiteRT file has no {role} {reference!r}", hint=f"its {role}s are {', '.join(known)}"
-            )
+            raise ConversionError(f"the LiteRT file has no {role} {reference!r}", hint=f"its {role}s are {', '.join(known)}")
         positions.append(position)
     return positions
 
 
 def _set_tensors(graph: Any, signature: Signature) -> None:
     """Names the edge tensors and states which of their dimensions are dynamic."""
-    edges = list(zip(graph.inputs, signature.inputs, strict=True)) + list(
-        zip(graph.outputs, signature.outputs, strict=True)
-    )
+    edges = list(zip(graph.inputs, signature.inputs, strict=True)) + list(zip(graph.outputs, signature.outputs, strict=True))
     renamed: dict[int, str] = {}
     for index, spec in edges:
         # A tensor with two roles (an input that is returned) keeps its first name; the SignatureDef has both.
@@ -251,10 +236,10 @@ def _set_shape(tensor: Any, spec: TensorSpec) -> None:
         )
     sizes = [(size if size > 0 else 1) if isinstance(d, str) else d for d, size in zip(spec.shape, had, strict=True)]
     tensor.shape = np.array(sizes, np.int32)
+    # Without it an empty shape means "unknown rank".
+    tensor.hasRank = True
     dynamic = any(isinstance(d, str) for d in spec.shape)
-    tensor.shapeSignature = (
-        np.array([-1 if isinstance(d, str) else d for d in spec.shape], np.int32) if dynamic else None
-    )
+    tensor.shapeSignature = np.array([-1 if isinstance(d, str) else d for d in spec.shape], np.int32) if dynamic else None
 
 
 def _set_signature_def(model: Any, signature: Signature) -> None:
@@ -267,9 +252,7 @@ def _set_signature_def(model: Any, signature: Signature) -> None:
         model.signatureDefs = [definition, *(model.signatureDefs or ())]
     definition.signatureKey = signature.name
     definition.subgraphIndex = 0
-    definition.inputs = [
-        schema.TensorMapT(spec.name, index) for index, spec in zip(graph.inputs, signature.inputs, strict=True)
-    ]
+    definition.inputs = [schema.TensorMapT(spec.name, index) for index, spec in zip(graph.inputs, signature.inputs, strict=True)]
     definition.outputs = [
         schema.TensorMapT(spec.name, index) for index, spec in zip(graph.outputs, signature.outputs, strict=True)
     ]

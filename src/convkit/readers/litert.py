@@ -20,10 +20,7 @@ from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
 __all__ = ["matches", "read"]
 
-_DTYPES = (
-    "float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant uint32 "
-    "uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2"
-).split()
+_DTYPES = ["float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64", "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4", "float8_e4m3fn", "float8_e5m2"]
 _CUSTOM = BUILTIN_OPERATORS.index("CUSTOM")
 # Codes up to here fit the deprecated byte-sized field that old files use alone.
 _PLACEHOLDER = BUILTIN_OPERATORS.index("PLACEHOLDER_FOR_GREATER_OP_CODES")
@@ -37,12 +34,12 @@ def read(path: Path, variant: Variant) -> ModelInfo:
     with open_flatbuffer(path) as buffer:
         model = buffer.root()
         _check_buffers(model, buffer.size)
-        subgraphs = model.children(1)
+        subgraphs = model.children(2)
         if not subgraphs:
             raise DamagedFileError("it has no subgraph")
         # A subgraph's tables are read once: they can be many, and hostile files make them more.
         tensors = [graph.children(0) for graph in subgraphs]
-        codes = [_operator_name(code) for code in model.children(0)]
+        codes = [_operator_name(code) for code in model.children(1)]
         operators: Counter[str] = Counter()
         for graph in subgraphs:
             for operator in graph.children(3):
@@ -98,7 +95,7 @@ def _check_buffers(model: Table, size: int) -> None:
 
 def _metadata(model: Table, subgraphs: int, quantisation: Counter[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"schema_version": model.number(0, "I")}
-    if description := model.text(2):
+    if description := model.text(3):
         found["description"] = description
     buffers = model.children(4)
     for entry in model.children(6):

@@ -1,0 +1,1 @@
+"""Reports: one record of a conversion, and the faces that show it."""

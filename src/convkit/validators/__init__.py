@@ -1,0 +1,1 @@
+"""Validators: inputs that suit a model, tolerances with reasons, and the comparison of outputs."""

@@ -97,8 +97,7 @@ def matched(signature: Signature, arrays: Mapping[str, np.ndarray] | Sequence[np
         ordered = {n: np.asarray(a) for n, a in zip(names, arrays.values(), strict=True)}
     else:
         raise InputSpecError(
-            f"the model takes {len(names)} inputs ({', '.join(names)}), {len(arrays)} arrays were given "
-            f"({', '.join(arrays)})",
+            f"the model takes {len(names)} inputs ({', '.join(names)}), {len(arrays)} arrays were given ({', '.join(arrays)})",
             hint="name the arrays after the inputs",
         )
     return {spec.name: _fitted(spec, ordered[spec.name]) for spec in signature.inputs}

@@ -11,9 +11,7 @@ from pathlib import Path
 
 def _expose_convkit() -> None:
     package = Path(__file__).resolve().parent.parent
-    spec = importlib.util.spec_from_file_location(
-        "convkit", package / "__init__.py", submodule_search_locations=[str(package)]
-    )
+    spec = importlib.util.spec_from_file_location("convkit", package / "__init__.py", submodule_search_locations=[str(package)])
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["convkit"] = module

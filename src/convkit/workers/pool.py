@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,13 @@ class Worker:
             self._send("convkit.workers.host:preload", {"modules": wanted})
 
     def call(
-        self, target: str, arguments: Mapping[str, Any], *, stage: str, component: str = "", timeout: float | None = None
+        self,
+        target: str,
+        arguments: Mapping[str, Any],
+        *,
+        stage: str,
+        component: str = "",
+        timeout: float | None = None,
     ) -> Answer:
         """Runs `module:function` in the worker.
 
@@ -199,7 +205,11 @@ class Worker:
             if -status == signal.SIGKILL:
                 hint = "the system kills a process that runs out of memory; see the log, and free memory"
             return errors.WorkerCrashError(
-                f"{who}: the worker died of {name} in stage {stage}", signal=-status, stage=stage, hint=hint, log=self.log
+                f"{who}: the worker died of {name} in stage {stage}",
+                signal=-status,
+                stage=stage,
+                hint=hint,
+                log=self.log,
             )
         return errors.WorkerCrashError(
             f"{who}: the worker ended by itself (status {status}) in stage {stage}",
@@ -212,7 +222,10 @@ class Worker:
         if error["convkit"] is None:
             text = error["message"] or "no message"
             return errors.ConversionError(
-                f"{component or self.group} failed: {error['type']}: {text}", stage=stage, component=component, log=self.log
+                f"{component or self.group} failed: {error['type']}: {text}",
+                stage=stage,
+                component=component,
+                log=self.log,
             )
         kind: type[errors.ConvkitError] = getattr(errors, error["convkit"], errors.ConversionError)
         rebuilt = kind(error["message"])
@@ -226,10 +239,8 @@ class Worker:
 
     def _kill(self) -> None:
         if self._process is not None:
-            try:
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
             self._process.wait()
         self._discard()
 

@@ -1,0 +1,341 @@
+"""The Python API. The command line calls the same functions."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convkit.artifact import Artifact, ModelInfo, PyTorchSource
+from convkit.errors import UsageError
+from convkit.formats import Format, parse_format
+from convkit.options import ConvertOptions, InputOptions
+from convkit.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from convkit.legalization.target import Finding
+    from convkit.pipeline import Observer
+    from convkit.planner import Route
+    from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
+    from convkit.workers.pool import WorkerPool
+
+__all__ = ["CheckResult", "ConversionResult", "check", "convert", "inspect", "plan", "validate"]
+
+Inputs = Mapping[str, Any] | Sequence[Any] | str | Path
+"""Example inputs: arrays or tensors by name or by position, or the path of an .npz or .npy file."""
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """What a conversion came to.
+
+    Attributes:
+        artifact: The converted model: `.path`, `.format`, `.signature`.
+        verdict: "proved", "drift" (with `allow_drift`) or "unvalidated" (with `validate=False`).
+        report: The full record, also written to `<output>.convkit.json`.
+    """
+
+    artifact: Artifact
+    verdict: Verdict
+    report: ConversionReport
+
+    @property
+    def ok(self) -> bool:
+        """Whether the conversion is proved."""
+        return self.verdict.value == "proved"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What the routes say of a model's operators, before any conversion.
+
+    Attributes:
+        routes: Per runnable route its findings; None where its first converter cannot tell in advance.
+    """
+
+    routes: list[tuple[Route, list[Finding] | None]] = field(default_factory=list)
+
+    @property
+    def gaps(self) -> list[Finding]:
+        """The gaps of the best route."""
+        from convkit.legalization.target import Verdict as Legality
+
+        return [f for f in (self.routes[0][1] or []) if f.verdict is Legality.GAP]
+
+    @property
+    def ok(self) -> bool:
+        """Whether some route has no gap."""
+        from convkit.legalization.target import Verdict as Legality
+
+        return any(all(f.verdict is not Legality.GAP for f in found or []) for _, found in self.routes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": 1,
+            "ok": self.ok,
+            "routes": [
+                {"route": r.names, "findings": None if found is None else [f.to_json() for f in found]}
+                for r, found in self.routes
+            ],
+        }
+
+
+def convert(
+    model: Any = None,
+    to: str | Format = "",
+    output: str | Path | None = None,
+    *,
+    inputs: Inputs | None = None,
+    input_specs: Sequence[str | TensorSpec] = (),
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    output_names: Sequence[str] | None = None,
+    model_factory: str | None = None,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    via: str | Format | None = None,
+    validate: bool = True,
+    allow_drift: bool = False,
+    force: bool = False,
+    tolerance: float | Mapping[str, float] | None = None,
+    seeds: int = 3,
+    timeout: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    install: bool = True,
+    pool: WorkerPool | None = None,
+    observe: Observer | None = None,
+) -> ConversionResult:
+    """Converts a model and proves the result in the target's own runtime.
+
+    Args:
+        model: A path, or a live `nn.Module`, `ExportedProgram`, `onnx.ModelProto` or `keras.Model`; None with
+            `model_factory`.
+        to: The target format ("litert", "onnx", "savedmodel", "executorch", "pytorch", "tfjs", or an alias).
+        output: Where to write; by default the model's name with the target's suffix, in the working directory.
+        inputs: Real inputs: they shape a model that records no shapes, and are what the proof runs on.
+        input_specs: `name:dtype[dim,…]` for models that record no shapes; a name in place of a number is a dynamic
+            dimension.
+        dynamic: Input → axis → symbol: dimensions to make dynamic in a model that records no shapes.
+        output_names: Names for the outputs, in order.
+        model_factory: `package.module:function` or `file.py:function` that builds an nn.Module.
+        weights: A state dict for the factory's module.
+        trust_pickle: Allow loading a pickled module, which executes its code.
+        via: A format that the route must pass through.
+        validate: Run both sides and compare.
+        allow_drift: Write the artifact although it drifts.
+        force: Overwrite the output; try routes that have operator gaps.
+        tolerance: Relative to the scale of an output; one number, or one per output name.
+        seeds: Random input sets per validation.
+        timeout: Seconds per stage.
+        options: Converter options by name, for example {"opset": 18}.
+        install: Provision a missing toolchain at first use.
+        pool: The workers to use; the process's own by default.
+        observe: Called with an `Event` when something happens.
+
+    Raises:
+        ConvkitError: See `convkit.errors`; nothing is left half-written.
+    """
+    from convkit import pipeline
+    from convkit.workers.pool import default_pool
+
+    target = _target(to)
+    with _materialised(model, inputs, input_specs, dynamic, output_names, model_factory) as (path, described):
+        if output is None and path is not None and not isinstance(model, str | Path):
+            output = f"model{target.default_variant.suffix}"
+        chosen = ConvertOptions(
+            output=None if output is None else Path(output),
+            inputs=described,
+            via=None if via is None else _target(via),
+            validate=validate,
+            allow_drift=allow_drift,
+            force=force,
+            tolerance=_tolerances(tolerance),
+            seeds=seeds,
+            timeout=timeout,
+            converter_options=dict(options or {}),
+            install=install,
+        )
+        report = pipeline.convert(
+            path,
+            target,
+            chosen,
+            _pytorch(model_factory, weights, trust_pickle),
+            pool or default_pool(),
+            observe or pipeline.ignore,
+        )
+    assert report.artifact is not None
+    return ConversionResult(report.artifact, report.verdict, report)
+
+
+def check(
+    model: Any = None,
+    to: str | Format = "",
+    *,
+    inputs: Inputs | None = None,
+    input_specs: Sequence[str | TensorSpec] = (),
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    model_factory: str | None = None,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    via: str | Format | None = None,
+    timeout: float | None = None,
+    install: bool = True,
+    pool: WorkerPool | None = None,
+    observe: Observer | None = None,
+) -> CheckResult:
+    """Says which operators the routes to a format accept, without converting. Arguments as for `convert`.
+
+    Raises:
+        ConvkitError: The model cannot be read, or no route leads there.
+    """
+    from convkit import pipeline
+    from convkit.workers.pool import default_pool
+
+    with (
+        tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
+        _materialised(model, inputs, input_specs, dynamic, None, model_factory) as (path, described),
+    ):
+        options = ConvertOptions(inputs=described, via=None if via is None else _target(via), timeout=timeout, install=install)
+        return CheckResult(
+            pipeline.check_routes(
+                path,
+                _target(to),
+                options,
+                _pytorch(model_factory, weights, trust_pickle),
+                pool or default_pool(),
+                Path(scratch),
+                observe or pipeline.ignore,
+            )
+        )
+
+
+def validate(
+    source: str | Path | None,
+    converted: str | Path,
+    *,
+    inputs: Inputs | None = None,
+    input_specs: Sequence[str | TensorSpec] = (),
+    model_factory: str | None = None,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    tolerance: float | Mapping[str, float] | None = None,
+    seeds: int = 3,
+    timeout: float | None = None,
+    pool: WorkerPool | None = None,
+) -> ValidationReport:
+    """Runs two artifacts of any formats on the same inputs and compares them.
+
+    Args:
+        source: The reference.
+        converted: The artifact to judge.
+        inputs: Real inputs; generated ones by default.
+        input_specs: For a source that records no shapes.
+        model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool: As for `convert`.
+
+    Raises:
+        ConvkitError: One of them cannot be read or does not run. Drift is no error here: see `.verdict`.
+    """
+    from convkit import sources
+    from convkit.validators.comparison import Comparison
+    from convkit.workers.pool import default_pool
+
+    workers = pool or default_pool()
+    with (
+        tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
+        _materialised(source, inputs, input_specs, None, None, model_factory) as (path, described),
+    ):
+        artifact, info = sources.identify(path, _pytorch(model_factory, weights, trust_pickle))
+        judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
+        reference = sources.describe(artifact, info, described, Path(scratch), workers, timeout)
+        comparison = Comparison(
+            reference.artifact,
+            reference.info,
+            reference.given,
+            reference.examples,
+            _tolerances(tolerance),
+            seeds,
+            timeout,
+        )
+        report, _ = comparison.run(judged, Path(scratch), workers)
+    return report
+
+
+def inspect(path: str | Path) -> ModelInfo:
+    """What a model file is and holds, told from its content; no framework is loaded and nothing is executed.
+
+    Raises:
+        UnreadableModelError: It is no model, or a broken one.
+    """
+    from convkit import readers
+
+    return readers.inspect(Path(path))
+
+
+def plan(model: str | Path | Format, to: str | Format, *, via: str | Format | None = None) -> list[Route]:
+    """The routes from a model (or from a format's written variant) to a format, best first.
+
+    Raises:
+        UnreadableModelError: The model cannot be read.
+        NoRouteError: Nothing leads there.
+    """
+    from convkit import readers
+    from convkit.planner import plan_routes
+
+    variant = model.default_variant if isinstance(model, Format) else readers.identify(Path(model))
+    return plan_routes(variant, _target(to), via=None if via is None else _target(via))
+
+
+def _target(text: str | Format) -> Format:
+    if not text:
+        raise UsageError("no target format was given", hint="for example --to litert")
+    return text if isinstance(text, Format) else parse_format(text)
+
+
+def _pytorch(factory: str | None, weights: str | Path | None, trusted: bool) -> PyTorchSource:
+    if weights is not None and factory is None:
+        raise UsageError("--weights needs --model", hint="name the function that builds the model: --model file.py:build")
+    return PyTorchSource(factory, None if weights is None else Path(weights), trusted)
+
+
+def _tolerances(tolerance: float | Mapping[str, float] | None) -> dict[str, float]:
+    if tolerance is None:
+        return {}
+    return dict(tolerance) if isinstance(tolerance, Mapping) else {"": float(tolerance)}
+
+
+@contextmanager
+def _materialised(
+    model: Any,
+    inputs: Inputs | None,
+    input_specs: Sequence[str | TensorSpec],
+    dynamic: Mapping[str, Mapping[int, str]] | None,
+    output_names: Sequence[str] | None,
+    factory: str | None,
+) -> Iterator[tuple[Path | None, InputOptions]]:
+    """The model as a file and the inputs as a file, for as long as the block lasts."""
+    from convkit import live
+
+    with tempfile.TemporaryDirectory(prefix="convkit-") as directory:
+        arrays: Path | None = None
+        if isinstance(inputs, str | Path):
+            arrays = Path(inputs)
+        elif inputs is not None:
+            arrays = live.save_inputs(inputs, Path(directory) / "inputs.npz")
+        described = InputOptions(
+            live.parse_specs(input_specs),
+            arrays,
+            dict(dynamic or {}),
+            None if output_names is None else tuple(output_names),
+        )
+        if model is None or isinstance(model, str | Path):
+            if model is None and factory is None:
+                raise UsageError("no model was given", hint="name a file, or --model package.module:build")
+            yield None if model is None else Path(model), described
+        else:
+            path = live.save_live(model, described, Path(directory))
+            # The file records shapes now.
+            yield path, replace(described, specs=(), dynamic={}, output_names=None)

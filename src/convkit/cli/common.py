@@ -1,0 +1,175 @@
+"""Options that several verbs share, and the observer that prints a conversion's lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from convkit.pipeline import Event
+
+__all__ = ["Lines", "emit_json", "model_options", "parse_dynamic", "parse_pairs", "run_options"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_LABEL_WIDTH = 10
+
+
+def _stacked(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+model_options = _stacked(
+    click.argument("source", required=False, type=click.Path(path_type=Path)),
+    click.option(
+        "--model",
+        "model_factory",
+        metavar="MODULE:FUNCTION",
+        help="Build an nn.Module: package.module:build or file.py:build. SOURCE or --weights are then its weights.",
+    ),
+    click.option("--weights", type=click.Path(path_type=Path), help="A state dict (.pt, .safetensors) for --model."),
+    click.option(
+        "--input",
+        "input_specs",
+        multiple=True,
+        metavar="NAME:DTYPE[DIM,…]",
+        help="Shape of an input that the model does not record; a name is a dynamic dimension. Repeatable.",
+    ),
+    click.option("--inputs", type=click.Path(path_type=Path), help="Real inputs: an .npz with arrays by input name, or an .npy."),
+    click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file."),
+)
+
+run_options = _stacked(
+    click.option("--timeout", type=float, metavar="SECONDS", help="End a stage that takes longer."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else."),
+    click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
+)
+
+
+def parse_dynamic(values: tuple[str, ...]) -> dict[str, dict[int, str]]:
+    """Reads `image:0=batch` (the symbol may be left out)."""
+    found: dict[str, dict[int, str]] = {}
+    for value in values:
+        name, _, rest = value.rpartition(":")
+        axis, _, symbol = rest.partition("=")
+        if not name or not axis.isdigit():
+            raise click.BadParameter(f"cannot read {value!r}; write NAME:AXIS=SYMBOL, for example image:0=batch")
+        found.setdefault(name, {})[int(axis)] = symbol
+    return found
+
+
+def parse_pairs(values: tuple[str, ...], what: str) -> dict[str, Any]:
+    """Reads `name=value` pairs; values that are JSON (numbers, true, false) become what they are."""
+    found: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals:
+            raise click.BadParameter(f"cannot read {value!r}; write NAME=VALUE", param_hint=what)
+        try:
+            found[name] = json.loads(text)
+        except json.JSONDecodeError:
+            found[name] = text
+    return found
+
+
+def parse_tolerance(values: tuple[str, ...]) -> Mapping[str, float] | None:
+    """Reads `1e-3` (all outputs) and `logits=1e-3` (one)."""
+    found: dict[str, float] = {}
+    for value in values:
+        name, _, number = value.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise click.BadParameter(f"cannot read the tolerance {value!r}; write 1e-3 or name=1e-3") from None
+    return found or None
+
+
+def emit_json(data: Any) -> None:
+    """Prints JSON for machines: the only thing on stdout."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def line(label: str, text: str) -> None:
+    """One labelled line of the result."""
+    click.echo(f"  {click.style(label.ljust(_LABEL_WIDTH), bold=True)}{text}")
+
+
+class Lines:
+    """Prints the lines of a conversion as its stages finish; on a terminal, a spinner on stderr while one runs."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._status: Any = None
+
+    def __call__(self, event: Event) -> None:
+        if event.running:
+            self._spin(event)
+            return
+        self._stop()
+        if not self._shown:
+            return
+        self._print(event)
+
+    def _print(self, event: Event) -> None:
+        from convkit.reports import terminal
+
+        detail: Any = event.detail
+        if event.stage == "source":
+            line("source", terminal.describe_source(detail.artifact))
+            for note in detail.notes:
+                line("", note)
+        elif event.stage == "route":
+            formats = dict.fromkeys([detail.steps[0].sources[0].format, *(s.target.format for s in detail.steps)])
+            steps = ", ".join(terminal.describe_step(s) for s in detail.steps)
+            line("route", " → ".join(f.value for f in formats) + f" ({steps})")
+        elif event.stage == "check":
+            line("check", terminal.describe_findings(detail))
+        elif event.stage == "convert":
+            line("convert", terminal.describe_stage(detail))
+            for note in detail.notes:
+                line("", note)
+        elif event.stage == "validate":
+            line("validate", terminal.describe_validation(detail))
+            for note in detail.notes:
+                line("", note)
+        elif event.stage == "failed":
+            line(click.style("failed", fg="red").ljust(_LABEL_WIDTH), detail.message)
+        elif event.stage == "wrote":
+            report = f"{detail.artifact.path.name}.convkit.json"
+            line("wrote", f"{terminal.written_line(detail.artifact)}     report: {report}")
+
+    def _spin(self, event: Event) -> None:
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+
+        name = getattr(event.detail, "name", event.detail if isinstance(event.detail, str) else "")
+        text = f"{event.stage} {name}…"
+        if self._status is None:
+            self._status = Console(stderr=True).status(text)
+            self._status.start()
+        else:
+            self._status.update(text)
+
+    def _stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[Lines]:
+        """Ends the spinner however the block ends."""
+        try:
+            yield self
+        finally:
+            self._stop()

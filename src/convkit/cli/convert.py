@@ -1,0 +1,101 @@
+"""`convkit convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convkit.cli import common
+
+
+@click.command(
+    "convert",
+    epilog="""\b
+Examples:
+  convkit convert digits_cnn.pt2 --to litert
+  convkit convert model.onnx --to savedmodel -o out/model.savedmodel --force
+  convkit convert traced.pt --to onnx --dynamic image:0=batch --option opset=18
+  convkit convert --model net.py:build --weights net.safetensors --to executorch --input image:float32[1,3,64,64]
+  convkit convert model.keras --to litert --inputs samples.npz --tolerance 1e-4 --json
+
+The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 means converted and proved.""",
+)
+@common.model_options
+@click.option("--to", "target", metavar="FORMAT", help="onnx, savedmodel, litert, executorch, pytorch, tfjs.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write [default: here, under the model's name].")
+@click.option("--dynamic", multiple=True, metavar="NAME:AXIS=SYMBOL", help="Make a dimension dynamic. Repeatable.")
+@click.option("--output-names", metavar="A,B", help="Names for the outputs of a model that names none.")
+@click.option("--via", metavar="FORMAT", help="Force the route through a format.")
+@click.option("--no-validate", is_flag=True, help="Convert without proof.")
+@click.option("--allow-drift", is_flag=True, help="Write the model although its numbers or its signature differ.")
+@click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets for the proof.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of a converter. Repeatable.")
+@click.option("--no-install", is_flag=True, help="Do not install a missing toolchain.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output; try routes with operator gaps.")
+@common.run_options
+def command(
+    source: Path | None,
+    model_factory: str | None,
+    weights: Path | None,
+    input_specs: tuple[str, ...],
+    inputs: Path | None,
+    trust_pickle: bool,
+    target: str | None,
+    output: Path | None,
+    dynamic: tuple[str, ...],
+    output_names: str | None,
+    via: str | None,
+    no_validate: bool,
+    allow_drift: bool,
+    tolerance: tuple[str, ...],
+    seeds: int,
+    options: tuple[str, ...],
+    no_install: bool,
+    force: bool,
+    timeout: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Convert SOURCE to another format, run both, and compare."""
+    from convkit import api
+    from convkit.errors import DriftError
+    from convkit.formats import format_of_suffix
+
+    if target is None:
+        by_suffix = None if output is None else format_of_suffix(output)
+        if by_suffix is None:
+            raise click.UsageError("say what to convert to, for example --to litert")
+        target = by_suffix.value
+    with common.Lines(shown=not (as_json or quiet)).showing() as lines:
+        try:
+            result = api.convert(
+                source,
+                target,
+                output,
+                inputs=inputs,
+                input_specs=input_specs,
+                dynamic=common.parse_dynamic(dynamic),
+                output_names=None if output_names is None else [n.strip() for n in output_names.split(",")],
+                model_factory=model_factory,
+                weights=weights,
+                trust_pickle=trust_pickle,
+                via=via,
+                validate=not no_validate,
+                allow_drift=allow_drift,
+                force=force,
+                tolerance=common.parse_tolerance(tolerance),
+                seeds=seeds,
+                timeout=timeout,
+                options=common.parse_pairs(options, "--option"),
+                install=not no_install,
+                observe=lines,
+            )
+        except DriftError as error:
+            if as_json and error.report is not None:
+                common.emit_json(error.report.to_json())
+            raise
+    if as_json:
+        common.emit_json(result.report.to_json())
+    return 0

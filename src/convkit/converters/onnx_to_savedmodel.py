@@ -1,0 +1,75 @@
+"""ONNX → SavedModel by onnx2tf: its `ModelIR` interpreted with TensorFlow operators under `tf.function`.
+
+The exporter of onnx2tf 2.6.9 knows fewer operators than its LiteRT writer (no HARD_SWISH, GELU, RSQRT), so this is
+the fallback. See `convkit.converters._onnx2tf` for how the library is called, and `convkit.converters._model_ir` for
+how the signature is kept.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
+from convkit.converters import _onnx2tf
+from convkit.errors import ConversionError
+from convkit.formats import Variant
+from convkit.legalization.target import Finding
+from convkit.loading.savedmodel_writer import write_saved_model
+from convkit.signature import Signature
+
+__all__ = ["CONVERTER", "check", "convert"]
+
+CONVERTER = Converter(
+    name="onnx2tf-savedmodel",
+    sources=(Variant.ONNX,),
+    target=Variant.SAVEDMODEL,
+    host=Host(
+        group="onnx2tf-tensorflow",
+        toolchain="onnx2tf-tensorflow",
+        preload=("numpy", "tensorflow", "onnx", "onnxsim", "onnx2tf.tflite_builder.saved_model_exporter"),
+        packages=("onnx2tf", "tensorflow", "onnxsim", "onnx"),
+    ),
+    cost=3.0,
+    reason="needs a toolchain with TensorFlow, and its SavedModel writer lacks many operators",
+    options=(Option("static", "pin dynamic dimensions to the sizes of the example inputs", False),),
+)
+
+
+def check(request: ConversionRequest) -> list[Finding]:
+    """The verdict on every operator of the model; see `_onnx2tf.check`."""
+    return _onnx2tf.check(request, CONVERTER.name)
+
+
+def convert(request: ConversionRequest) -> ConversionOutcome:
+    """Writes `request.output`, a SavedModel directory whose `serving_default` has the source's signature.
+
+    Raises:
+        ConversionError: An operator cannot be lowered or exported, or the signature cannot be kept.
+        InputSpecError: `static=True` without example inputs.
+    """
+    signature = _onnx2tf.request_signature(request, CONVERTER.name)
+    model = _onnx2tf.load_model(request, CONVERTER.name)
+    ir, notes = _onnx2tf.lower(model, signature, CONVERTER.name)
+    try:
+        _write(ir, signature, request.output)
+    except BaseException:
+        shutil.rmtree(request.output, ignore_errors=True)
+        raise
+    return ConversionOutcome(notes)
+
+
+def _write(ir: Any, signature: Signature, directory: Path) -> None:
+    from onnx2tf.tflite_builder import saved_model_exporter as exporter
+
+    if missing := exporter._collect_unsupported_ops_for_model(ir):
+        raise ConversionError(f"onnx2tf's SavedModel writer has no {', '.join(missing)}", component=CONVERTER.name)
+    module = exporter._SavedModelModule(model_ir=ir)
+
+    def call(tensors: Sequence[Any]) -> list[Any]:
+        outputs = module._executor.run(inputs=dict(zip(signature.input_names, tensors, strict=True)))
+        return [outputs[name] for name in signature.output_names]
+
+    write_saved_model(directory, signature, call, module)

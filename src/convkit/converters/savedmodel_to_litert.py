@@ -1,0 +1,184 @@
+"""SavedModel → LiteRT with TFLiteConverter, built-in operators only.
+
+Select TensorFlow operators ("Flex") are never allowed: no Python package of today runs them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.errors import ConversionError
+from convkit.formats import Variant
+from convkit.legalization.target import Finding, Target, check_operators
+
+__all__ = ["CONVERTER", "check", "convert"]
+
+CONVERTER = Converter(
+    name="tflite-converter",
+    sources=(Variant.SAVEDMODEL,),
+    target=Variant.TFLITE,
+    host=Host(group="tensorflow", preload=("tensorflow",), packages=("tensorflow", "ai-edge-litert")),
+    cost=1.0,
+    reason="TensorFlow's own converter",
+)
+
+
+def convert(request: ConversionRequest) -> ConversionOutcome:
+    """Converts one signature of a SavedModel.
+
+    Raises:
+        ConversionError: listing all operators for which LiteRT has no built-in operator.
+        UnreadableModelError: when TensorFlow cannot load the SavedModel.
+    """
+    from convkit.loading import tensorflow as loading
+    from convkit.loading.tflite_signature import rename_edges
+
+    path = request.source.path
+    function = loading.signature_function(path, request.signature or request.source.signature)
+    signature = request.signature or loading.signature_of_function(function)
+    edge = loading.edge_function(path, signature)
+    try:
+        request.output.write_bytes(_frozen(edge))
+        in_order = list(range(len(signature.inputs))), list(range(len(signature.outputs)))
+        rename_edges(request.output, signature, inputs=in_order[0], outputs=in_order[1])
+    except ConversionError:
+        raise
+    except Exception as error:
+        if (explained := _explained(str(error))).operators or not _cannot_freeze(edge):
+            raise explained.error from error
+        key = next(name for name, each in loading.saved_model(path).signatures.items() if each is function)
+        request.output.write_bytes(_imported(path, key, loading.saved_model(path)))
+        rename_edges(request.output, signature)
+        return ConversionOutcome(("the model keeps variables or tables; LiteRT starts them anew with every interpreter",))
+    return ConversionOutcome()
+
+
+def _frozen(edge: Any) -> bytes:
+    """Converts the function with its variables made constants: the order of inputs and outputs stays.
+
+    The library's own way over the SavedModel's files sorts them, takes several times longer (it loads the SavedModel
+    three times), and leaves the variables of a tracked Keras 3 model uninitialised, so that the result computes NaN.
+    """
+    import tensorflow as tf
+
+    return _convert(tf.lite.TFLiteConverter.from_concrete_functions([edge]))
+
+
+def _imported(path: Path, key: str, loaded: Any) -> bytes:
+    """Converts from the SavedModel's files, which keeps variables that the model changes, and tables."""
+    from tensorflow.lite.python import lite
+
+    # `TFLiteConverter.from_saved_model` makes this object too, after loading the SavedModel once more.
+    return _convert(lite.TFLiteSavedModelConverterV2(str(path), {"serve"}, [key], loaded))
+
+
+def _convert(converter: Any) -> bytes:
+    import tensorflow as tf
+
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.allow_custom_ops = False
+    return bytes(converter.convert())
+
+
+def _cannot_freeze(edge: Any) -> bool:
+    """Whether the function holds what no constant can stand for: tables, changed variables, over 2 GB of weights."""
+    import tensorflow as tf
+
+    handles = {id(variable.handle) for variable in edge.variables}
+    if any(tensor.dtype == tf.resource and id(tensor) not in handles for tensor in edge.captured_inputs):
+        return True
+    if sum(v.dtype.size * v.shape.num_elements() for v in edge.variables) > _PROTOBUF_LIMIT:
+        return True
+    graph = edge.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return any(node.op.startswith("Assign") for node in nodes)
+
+
+_PROTOBUF_LIMIT = 1_900_000_000
+
+# What MLIR prints: the summary's lists, and the operator that a pass gave up on.
+_LISTED = re.compile(r"^\s*(?:TF Select|Flex|Custom|Select TF) ops: (.+)$", re.MULTILINE)
+_ILLEGAL = re.compile(r"(?:failed to legalize operation|error:) '(tf\.\w+)'")
+_REQUIRES = re.compile(r"('tf\.\w+' op requires .+?)(?: during .+)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Explained:
+    error: ConversionError
+    operators: tuple[str, ...]
+
+
+def _explained(text: str) -> _Explained:
+    """The converter's message, put into one sentence that names all operators."""
+    names = [name.strip().removeprefix("tf.") for line in _LISTED.findall(text) for name in line.split(",")]
+    names += [name.removeprefix("tf.") for name in _ILLEGAL.findall(text)]
+    operators = tuple(dict.fromkeys(names))
+    if operators:
+        message = f"LiteRT has no built-in operator for {', '.join(operators)}"
+        if reasons := dict.fromkeys(_REQUIRES.findall(text)):
+            message += f" ({'; '.join(reasons)})"
+    else:
+        first = next((line.strip() for line in text.splitlines() if "error:" in line), " ".join(text.split()))
+        message = f"TFLiteConverter failed: {first[:600]}"
+    hint = "replace the operators in the model, or let `convkit plan` show another route, for example over ONNX"
+    return _Explained(ConversionError(message, component=CONVERTER.name, hint=hint), operators)
+
+
+def check(request: ConversionRequest) -> list[Finding]:
+    """The operators of the SavedModel that are known to have no built-in LiteRT operator."""
+    from convkit.readers import inspect
+
+    return check_operators(inspect(request.source.path).operators, TARGET)
+
+
+# TFLiteConverter has no registry to ask, so an operator is legal unless it is known not to be. These are in the list of
+# Select operators (tensorflow/lite/delegates/flex/allowlisted_flex_ops.cc), and no pass turns them into built-in ones.
+_FLEX_ONLY = frozenset(
+    [
+        "AdjustContrastv2",
+        "AdjustHue",
+        "AdjustSaturation",
+        "Cholesky",
+        "CropAndResize",
+        "DecodeBase64",
+        "DecodeBmp",
+        "DecodeGif",
+        "DecodeJpeg",
+        "DecodePng",
+        "DecodeRaw",
+        "DecodeWav",
+        "EncodeJpeg",
+        "EncodePng",
+        "EncodeWav",
+        "ExtractGlimpse",
+        "FakeQuantWithMinMaxVarsPerChannelGradient",
+        "HSVToRGB",
+        "IFFT",
+        "IFFT2D",
+        "InvertPermutation",
+        "LinSpace",
+        "MatrixDeterminant",
+        "MatrixInverse",
+        "MatrixSolve",
+        "Mfcc",
+        "NonMaxSuppressionV2",
+        "Pow2",
+        "Qr",
+        "RGBToHSV",
+        "RegexReplace",
+        "SelfAdjointEig",
+        "SelfAdjointEigV2",
+        "StringSplit",
+        "StringSplitV2",
+        "Substr",
+        "Svd",
+        "TensorListPushBack",
+        "UniqueWithCounts",
+    ]
+) - {"LinSpace", "Pow2"}
+
+TARGET = Target("TFLiteConverter", "", lambda operator: operator not in _FLEX_ONLY)

@@ -1,0 +1,62 @@
+"""TorchScript → exported program, through torch's own `TS2EPConverter`.
+
+TorchScript is deprecated (pytorch/pytorch#27475) and torch.export refuses it; the converter handles traced and simple scripted
+modules, and fails on `prim::If` and data-dependent loops. The legacy ONNX exporter is the second route.
+"""
+
+from __future__ import annotations
+
+from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.errors import ConversionError
+from convkit.formats import Variant
+
+CONVERTER = Converter(
+    name="ts2ep",
+    sources=(Variant.TORCHSCRIPT,),
+    target=Variant.EXPORTED_PROGRAM,
+    host=Host(group="torch", preload=("torch",), packages=("torch",)),
+    cost=0.5,
+    reason="reads the TorchScript graph; no control flow",
+)
+
+
+def convert(request: ConversionRequest) -> ConversionOutcome:
+    """Converts the graph, and exports it again with the signature's names and dynamic dimensions.
+
+    Raises:
+        ConversionError: The graph has constructs that the converter does not know.
+    """
+    from torch._export.converter import TS2EPConverter
+
+    from convkit.arrays import load_arrays
+    from convkit.artifact import Artifact
+    from convkit.loading import pytorch as loading
+    from convkit.loading import pytorch_capture
+
+    if request.signature is None or request.examples is None:
+        raise ConversionError("TorchScript can only be converted with example inputs")
+    scripted = loading.model(request.source)
+    feeds = load_arrays(request.examples)
+    arguments = tuple(loading.to_torch(feeds[t.name], t.dtype) for t in request.signature.inputs)
+    try:
+        converted = TS2EPConverter(scripted, arguments).convert().module()
+    except Exception as error:
+        raise ConversionError(
+            f"TS2EPConverter does not know this TorchScript: {' '.join(str(error).split())[:400]}",
+            hint="export the original module with torch.export.save, if you have its source",
+        ) from error
+    program = pytorch_capture.export(converted, request.signature, feeds)
+    pytorch_capture.save(program, request.signature, request.output)
+    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
+    return ConversionOutcome((_TRACED,) if _is_traced(request) else ())
+
+
+_TRACED = "the file is a trace: branches that were not taken when it was traced are not in it"
+
+
+def _is_traced(request: ConversionRequest) -> bool:
+    """Whether the file keeps traced inputs, which only `torch.jit.trace` writes."""
+    import zipfile
+
+    with zipfile.ZipFile(request.source.path) as archive:
+        return any(name.endswith("traced_inputs.pkl") for name in archive.namelist())

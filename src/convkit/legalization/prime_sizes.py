@@ -1,0 +1,342 @@
+"""Pins the dynamic dimensions of an exported program to primes, so that a converter without dynamic shapes can take it.
+
+A prime that divides no integer of the program marks its symbol: in whatever the converter writes, a dimension that it
+divides is a multiple of that symbol, because a prime divides a product only if it divides a factor. Sizes that are no
+multiples (`batch + 1`, `(height - 1) // 2 + 1`) are known from the program's own symbolic shapes.
+
+Where a program computes with a size as a *value* (a mean over a dynamic axis, `arange(length)`, a causal mask), a static
+conversion would fold the prime into the weights. Those places are rewritten to read an extra input: a vector that holds
+a size, or 0, 1, 2, … up to one. Who restores the dynamic dimensions replaces the extra inputs by computed tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import TYPE_CHECKING, Any
+
+from convkit.errors import ConversionError
+
+if TYPE_CHECKING:
+    import sympy
+    import torch
+
+__all__ = ["DerivedInput", "DynamicSizes", "SizeOrigin", "pin_sizes", "place"]
+
+# Larger primes collide with fewer sizes that a converter makes up (padding), and cost nothing: nothing is computed.
+_SMALLEST = 11
+_SMALLEST_IN_NARROW_RANGE = 5
+_LARGEST = 1024
+_PADDING = 4
+
+
+@dataclass(frozen=True)
+class SizeOrigin:
+    """Where a symbol's size can be read: `input.shape[axis] == scale * symbol + offset`."""
+
+    position: int
+    axis: int
+    scale: int = 1
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class DerivedInput:
+    """An extra int32 input of the pinned program: the vector [size], or, as a range, [0, 1, …, size - 1]."""
+
+    size: sympy.Expr
+    is_range: bool
+
+
+@dataclass(frozen=True)
+class DynamicSizes:
+    """What the primes in a pinned program stand for.
+
+    Attributes:
+        primes: The size that each symbol was pinned to.
+        expressions: The sizes that are no plain multiples of symbols, and what they are in symbols.
+        origins: Where each symbol can be read at run time.
+        derived: The extra inputs, after the program's own.
+        defaults: A size for each symbol that suits a file's default shape.
+    """
+
+    primes: Mapping[str, int]
+    expressions: Mapping[int, sympy.Expr]
+    origins: Mapping[str, SizeOrigin]
+    derived: tuple[DerivedInput, ...]
+    defaults: Mapping[str, int]
+
+    def resolve(self, size: int) -> int | sympy.Expr:
+        """What a size in the converted program stands for: itself, or an expression in symbols."""
+        if size in self.expressions:
+            return self.expressions[size]
+        import sympy
+
+        found: Any = sympy.Integer(1)
+        rest = size
+        for symbol, prime in self.primes.items():
+            while rest > 0 and rest % prime == 0:
+                rest //= prime
+                found = found * sympy.Symbol(symbol, integer=True, positive=True)
+        return size if rest == size else found * rest
+
+    def default(self, size: int) -> int:
+        """The size in the file's default shape."""
+        found = self.resolve(size)
+        return found if isinstance(found, int) else max(1, _evaluate(found, self.defaults))
+
+
+def place(node: torch.fx.Node) -> str:
+    """Where a node is in the user's own model: module path and source line, as far as the program records them."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next((str(path) for path, _ in reversed(list(stack.values())) if path), "")
+    path = path.removeprefix("L['self'].").removeprefix("model.")
+    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
+    source = next((line for line in reversed(lines) if line.startswith("File ") and "site-packages" not in line), "")
+    return " · ".join(part for part in (path, source) if part) or node.name
+
+
+def pin_sizes(
+    program: torch.export.ExportedProgram,
+) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], DynamicSizes]:
+    """A module with the static sizes of the program at primes, its sample inputs, and what the primes stand for.
+
+    The module takes the program's flat user inputs and the derived ones, and gives its flat user outputs.
+
+    Raises:
+        ConversionError: A symbol's range holds no usable prime, a symbol cannot be read off an input, or an operator
+            depends on a dynamic size in a way that is not expressible.
+    """
+    import torch
+
+    inner = program.module()
+    placeholders = [n for n in inner.graph.nodes if n.op == "placeholder"]
+    origins = _origins(placeholders)
+    shapes = list(_symbolic_sizes(inner.graph))
+    primes = _choose_primes(program, inner, origins, shapes)
+    replacements, derived = _plan_replacements(inner.graph, primes)
+    sizes = DynamicSizes(
+        primes,
+        {v: e for e in shapes if (v := _evaluate(e, primes)) and not _is_multiple(v, e, primes)},
+        origins,
+        derived,
+        _defaults(primes, placeholders),
+    )
+
+    class PinnedProgram(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = inner
+
+        def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            known = dict(zip(derived, flat[len(placeholders) :], strict=True))
+            interpreter = _interpreter(self.program, replacements, known)
+            found = interpreter.run(*flat[: len(placeholders)], enable_io_processing=False)
+            return tuple(v for v in torch.utils._pytree.tree_leaves(found) if v is not None)
+
+    samples = [
+        torch.zeros([_evaluate(_expression(d), primes) for d in n.meta["val"].shape], dtype=n.meta["val"].dtype)
+        for n in placeholders
+    ]
+    for extra in derived:
+        count = _evaluate(extra.size, primes) if extra.is_range else 1
+        samples.append(torch.zeros(count, dtype=torch.int32))
+    return PinnedProgram().eval(), tuple(samples), sizes
+
+
+def _expression(size: Any) -> sympy.Expr:
+    """The sympy expression of an int or SymInt, with symbols that compare by name only."""
+    import sympy
+
+    if isinstance(size, int):
+        return sympy.Integer(size)
+    found = size.node.expr
+    return found.xreplace({s: sympy.Symbol(s.name, integer=True, positive=True) for s in found.free_symbols})
+
+
+def _evaluate(size: sympy.Expr, primes: Mapping[str, int]) -> int:
+    return int(size.subs({s: primes[s.name] for s in size.free_symbols}))
+
+
+def _is_multiple(value: int, size: sympy.Expr, primes: Mapping[str, int]) -> bool:
+    """Whether `DynamicSizes.resolve` finds this expression from the value alone."""
+    return DynamicSizes(primes, {}, {}, (), {}).resolve(value) == size
+
+
+def _values(node: torch.fx.Node) -> list[Any]:
+    import torch
+
+    return [v for v in torch.utils._pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor)]
+
+
+def _symbolic_sizes(graph: torch.fx.Graph) -> Iterator[sympy.Expr]:
+    """Every distinct symbolic dimension or size in the graph."""
+    import torch
+
+    seen = set()
+    for node in graph.nodes:
+        sizes = [d for v in _values(node) for d in v.shape]
+        if isinstance(node.meta.get("val"), torch.SymInt):
+            sizes.append(node.meta["val"])
+        for size in sizes:
+            if isinstance(size, torch.SymInt) and (found := _expression(size)) not in seen and found.free_symbols:
+                seen.add(found)
+                yield found
+
+
+def _origins(placeholders: Sequence[torch.fx.Node]) -> dict[str, SizeOrigin]:
+    found: dict[str, SizeOrigin] = {}
+    for position, node in enumerate(placeholders):
+        for axis, size in enumerate(node.meta["val"].shape):
+            expression = _expression(size)
+            if len(expression.free_symbols) != 1:
+                continue
+            symbol = next(iter(expression.free_symbols))
+            scale = expression.coeff(symbol)
+            offset = expression - scale * symbol
+            if not (scale.is_Integer and offset.is_Integer):
+                continue
+            origin = SizeOrigin(position, axis, int(scale), int(offset))
+            if symbol.name not in found or (origin.scale, origin.offset) == (1, 0) != _affine(found[symbol.name]):
+                found[symbol.name] = origin
+    return found
+
+
+def _affine(origin: SizeOrigin) -> tuple[int, int]:
+    return origin.scale, origin.offset
+
+
+def _defaults(primes: Mapping[str, int], placeholders: Sequence[torch.fx.Node]) -> dict[str, int]:
+    """1 for what is a batch (only ever a first axis), as TensorFlow's converter writes it; else the prime, which is valid.
+
+    An image of one pixel is no valid default: the interpreter would refuse to allocate its pooled tensors.
+    """
+    inner = {
+        s.name for n in placeholders for d in n.meta["val"].shape[1:] if not isinstance(d, int)
+        for s in _expression(d).free_symbols
+    }  # fmt: skip
+    return {symbol: prime if symbol in inner else 1 for symbol, prime in primes.items()}
+
+
+def _static_integers(program: torch.export.ExportedProgram, graph: torch.fx.Graph) -> set[int]:
+    """Every concrete size, and integer argument, of the program and its parameters."""
+    import torch
+
+    found = {int(d) for t in (*program.state_dict.values(), *program.constants.values())
+             if isinstance(t, torch.Tensor) for d in t.shape}  # fmt: skip
+    for node in graph.nodes:
+        found |= {int(d) for v in _values(node) for d in v.shape if isinstance(d, int)}
+        arguments = torch.utils._pytree.tree_leaves((node.args, dict(node.kwargs)))
+        found |= {abs(a) for a in arguments if isinstance(a, int) and not isinstance(a, bool)}
+    return {n for n in found if 1 < n < 1 << 31}
+
+
+def _primes(low: int, high: int) -> Iterator[int]:
+    return (n for n in range(max(low, 2), high + 1) if all(n % k for k in range(2, int(n**0.5) + 1)))
+
+
+def _ranges(program: torch.export.ExportedProgram, symbols: Iterable[str]) -> dict[str, tuple[int, int]]:
+    bounds = {str(s): (r.lower, r.upper) for s, r in program.range_constraints.items()}
+    found = {}
+    for symbol in symbols:
+        low, high = bounds.get(symbol, (2, _LARGEST))
+        found[symbol] = (int(low) if low.is_finite else 2, int(high) if high.is_finite else _LARGEST) if symbol in bounds else (2, _LARGEST)  # fmt: skip # noqa: E501
+    return found
+
+
+def _choose_primes(
+    program: torch.export.ExportedProgram, inner: Any, origins: Mapping[str, SizeOrigin], sizes: Sequence[sympy.Expr]
+) -> dict[str, int]:
+    symbols = sorted({s.name for e in sizes for s in e.free_symbols})
+    if missing := [s for s in symbols if s not in origins]:
+        raise ConversionError(
+            f"the dynamic size {missing[0]} of the program cannot be read off the shape of an input",
+            hint="sizes that depend on the data have no LiteRT counterpart; pin that dimension",
+        )
+    static = _static_integers(program, inner.graph)
+    ranges = _ranges(program, symbols)
+    # First with room for padding, then without, then with the small primes that a narrow range leaves.
+    for smallest, padding in ((_SMALLEST, _PADDING), (_SMALLEST, 0), (_SMALLEST_IN_NARROW_RANGE, 0)):
+        candidates = []
+        for symbol in symbols:
+            low, high = ranges[symbol]
+            usable = (
+                p
+                for p in _primes(max(low, smallest), min(high, _LARGEST))
+                if not any((n + k) % p == 0 for n in static for k in range(padding + 1))
+            )
+            candidates.append(list(islice(usable, 12)))
+        for combination in islice(product(*candidates), 4096):
+            primes = dict(zip(symbols, combination, strict=True))
+            if len(set(combination)) == len(combination) and _is_unambiguous(sizes, primes, static):
+                return primes
+    raise ConversionError(
+        "no sizes tell the dynamic dimensions apart from the static ones: "
+        + ", ".join(f"{s} in {low}…{high}" for s, (low, high) in ranges.items()),
+        hint="give the dynamic dimensions a wider range when you export",
+    )
+
+
+def _is_unambiguous(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static: set[int]) -> bool:
+    """Whether every symbolic size has a value that no static size, and no other expression, has."""
+    other = {symbol: 3 * prime + 1 for symbol, prime in primes.items()}
+    values: dict[int, int] = {}
+    for size in sizes:
+        value = _evaluate(size, primes)
+        if value <= 1 or value in static:
+            return False
+        if values.setdefault(value, _evaluate(size, other)) != _evaluate(size, other):
+            return False
+    return True
+
+
+class _Needs:
+    """Collects the derived inputs that the replacements of a graph read."""
+
+    def __init__(self) -> None:
+        self.found: dict[DerivedInput, None] = {}
+
+    def size(self, size: Any) -> DerivedInput:
+        return self._need(DerivedInput(size, is_range=False))
+
+    def range(self, size: Any) -> DerivedInput:
+        return self._need(DerivedInput(size, is_range=True))
+
+    def _need(self, derived: DerivedInput) -> DerivedInput:
+        self.found[derived] = None
+        return derived
+
+
+Replacement = Callable[..., Any]
+"""Called with the mapping of derived inputs to tensors, then with the node's own arguments."""
+
+
+def _plan_replacements(
+    graph: torch.fx.Graph, primes: Mapping[str, int]
+) -> tuple[dict[torch.fx.Node, Replacement], tuple[DerivedInput, ...]]:
+    from convkit.legalization.size_operators import plan_replacement
+
+    needs = _Needs()
+    found = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and (replacement := plan_replacement(node, needs)) is not None:
+            found[node] = replacement
+    return found, tuple(needs.found)
+
+
+def _interpreter(
+    module: Any, replacements: Mapping[torch.fx.Node, Replacement], known: Mapping[DerivedInput, torch.Tensor]
+) -> torch.fx.Interpreter:
+    import torch
+
+    class PinningInterpreter(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> Any:
+            if n.op == "call_module" and n.target == "_guards_fn":
+                return None  # the guards hold for the ranges; there is nothing to convert in them
+            if n in replacements:
+                args, kwargs = self.fetch_args_kwargs_from_env(n)
+                return replacements[n](known, *args, **kwargs)
+            return super().run_node(n)
+
+    return PinningInterpreter(module)

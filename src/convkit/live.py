@@ -1,0 +1,111 @@
+"""Live objects of the caller's own process: written to a file once, so that everything behind works on files.
+
+The frameworks are imported already by whoever holds such an object; nothing here imports one that is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convkit.arrays import save_arrays
+from convkit.errors import ConversionError, InputSpecError, UsageError
+from convkit.options import InputOptions
+from convkit.signature import TensorSpec
+
+__all__ = ["as_array", "save_live"]
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A numpy array of a tensor of any framework."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return np.asarray(value)
+
+
+def _is_a(value: Any, name: str) -> bool:
+    """Whether a class of that qualified name is among the value's bases, without importing it."""
+    return any(f"{c.__module__}.{c.__qualname__}" == name for c in type(value).__mro__)
+
+
+def save_live(model: Any, inputs: InputOptions, directory: Path) -> Path:
+    """Writes a live model to a file in `directory`.
+
+    Args:
+        model: An `nn.Module`, `ExportedProgram`, `ScriptModule`, `onnx.ModelProto` or `keras.Model`.
+        inputs: Example inputs and dynamic dimensions, which an nn.Module needs.
+        directory: An existing directory.
+
+    Raises:
+        UsageError: It is none of these.
+        InputSpecError: An nn.Module without example inputs or specifications.
+        ConversionError: torch.export cannot capture the module.
+    """
+    if _is_a(model, "torch.export.exported_program.ExportedProgram"):
+        import torch
+
+        torch.export.save(model, directory / "model.pt2")
+        return directory / "model.pt2"
+    if _is_a(model, "torch.jit._script.ScriptModule"):
+        model.save(str(directory / "model.pt"))
+        return directory / "model.pt"
+    if _is_a(model, "torch.nn.modules.module.Module"):
+        return _capture(model, inputs, directory / "model.pt2")
+    if _is_a(model, "onnx.onnx_ml_pb2.ModelProto"):
+        import onnx
+
+        big = model.ByteSize() > 1 << 30
+        onnx.save_model(model, directory / "model.onnx", save_as_external_data=big)
+        return directory / "model.onnx"
+    if _is_a(model, "keras.src.models.model.Model"):
+        model.save(directory / "model.keras")
+        return directory / "model.keras"
+    raise UsageError(
+        f"cannot convert a {type(model).__module__}.{type(model).__qualname__}",
+        hint="give a path, an nn.Module, an ExportedProgram, an onnx.ModelProto or a keras.Model",
+    )
+
+
+def _capture(module: Any, inputs: InputOptions, path: Path) -> Path:
+    """Exports a live module, as the capture of a file's module does it, in the caller's process."""
+    from convkit.loading import pytorch_capture
+
+    arrays = inputs.arrays
+    if arrays is None and not inputs.specs:
+        raise InputSpecError(
+            "an nn.Module records no input shapes",
+            hint="pass inputs=[array, …], or input_specs=['image:float32[batch,3,224,224]']",
+        )
+    was_training = module.training
+    module.eval()
+    try:
+        pytorch_capture.capture_module(module, inputs, path)
+    except (ConversionError, InputSpecError):
+        raise
+    except Exception as error:
+        raise ConversionError(
+            f"torch.export cannot capture the module: {' '.join(str(error).split())[:400]}",
+            stage="describe",
+            component="torch.export",
+            hint="export it yourself with torch.export.export, or trace it with torch.jit.trace, and pass the result",
+        ) from error
+    finally:
+        module.train(was_training)
+    return path
+
+
+def save_inputs(inputs: Mapping[str, Any] | Sequence[Any], path: Path) -> Path:
+    """Writes the caller's example inputs, by name or by position."""
+    named = inputs.items() if isinstance(inputs, Mapping) else ((str(i), v) for i, v in enumerate(inputs))
+    save_arrays(path, {str(name): as_array(value) for name, value in named})
+    return path
+
+
+def parse_specs(specs: Sequence[str | TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Specifications as text or as `TensorSpec`s."""
+    from convkit.signature import parse_spec
+
+    return tuple(s if isinstance(s, TensorSpec) else parse_spec(s) for s in specs)

@@ -1,0 +1,371 @@
+"""One conversion, from identification to report; read it from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from convkit import sources
+from convkit.artifact import Artifact, PyTorchSource
+from convkit.components import ConversionOutcome, ConversionRequest, Converter
+from convkit.errors import ConversionError, ConvkitError, DriftError, NoRouteError, OperatorGapError, UsageError
+from convkit.formats import Format, Variant
+from convkit.legalization.target import Finding
+from convkit.legalization.target import Verdict as Legality
+from convkit.options import ConvertOptions
+from convkit.planner import Route, plan_routes
+from convkit.registry import installed_version, runtime_for
+from convkit.reports.schema import Attempt, ConversionReport, Stage, ValidationReport, Verdict
+from convkit.sources import Source
+from convkit.staging import Staging, staging
+from convkit.validators.comparison import Comparison, runtime_of
+from convkit.workers.pool import WorkerPool
+
+__all__ = ["Event", "Observer", "check_routes", "convert", "ignore"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened: `stage` is the label of the terminal's line, `detail` what it says or shows."""
+
+    stage: str
+    detail: object
+    running: bool = False
+
+
+Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The observer of those who only want the result."""
+
+
+def convert(
+    model: Path | None,
+    target: Format,
+    options: ConvertOptions,
+    pytorch: PyTorchSource,
+    pool: WorkerPool,
+    observe: Observer = ignore,
+) -> ConversionReport:
+    """Converts a model and proves the result.
+
+    Returns:
+        The report; its `artifact` is in its final place.
+
+    Raises:
+        UnreadableModelError, UsageError, OutputExistsError: Nothing was started.
+        OperatorGapError: Every route has operators that it does not accept.
+        DriftError: Routes converted, none agreed with the source.
+        ConversionError: Routes failed.
+        NoRouteError: There are none.
+    """
+    artifact, info = sources.identify(model, pytorch)
+    output = _output_path(artifact, target, options)
+    with staging(output, options.force) as area:
+        routes = _runnable(plan_routes(artifact.variant, target, via=options.via), options, observe)
+        _warm_up(artifact, routes[0], target, options, pool)
+        observe(Event("source", artifact, running=True))
+        source = sources.describe(artifact, info, options.inputs, area.directory, pool, options.timeout)
+        observe(Event("source", source))
+        report = ConversionReport(source.artifact, target.value, source.artifact.signature, options=options.to_json())
+        report.notes.extend(source.notes)
+        journey = _Journey(source, area, options, pool, observe, {})
+        errors: list[ConvkitError] = []
+        for route in routes:
+            attempt = Attempt(route.names)
+            report.attempts.append(attempt)
+            observe(Event("route", route))
+            try:
+                made = journey.travel(route, attempt)
+            except (ConversionError, OperatorGapError, DriftError) as error:
+                attempt.error = _error_json(error)
+                errors.append(error)
+                observe(Event("failed", error))
+                area.discard_output()
+                continue
+            report.versions = _versions(route, source.artifact.variant, target)
+            area.commit()
+            report.artifact = Artifact(made.variant, output, source.artifact.signature)
+            report.write(_report_path(output))
+            observe(Event("wrote", report))
+            return report
+        raise _summary(errors, report)
+
+
+@dataclass(frozen=True)
+class _Journey:
+    """The travel of one source over its routes; what routes share is converted once."""
+
+    source: Source
+    area: Staging
+    options: ConvertOptions
+    pool: WorkerPool
+    observe: Observer
+    halts: dict[tuple[str, ...], Artifact]
+
+    def travel(self, route: Route, attempt: Attempt) -> Artifact:
+        """Takes one route to its end: check, convert step by step, validate."""
+        self._check(route.steps[0], attempt)
+        artifact = self._convert(route, attempt)
+        if not self.options.validate:
+            attempt.verdict = Verdict.UNVALIDATED
+            return artifact
+        attempt.validation = self._validate(artifact, attempt)
+        attempt.verdict = attempt.validation.verdict
+        if attempt.verdict is Verdict.DRIFT and not self.options.allow_drift:
+            raise DriftError(_drift_message(attempt.validation))
+        return artifact
+
+    def _request(self, step: Converter, artifact: Artifact, output: Path) -> ConversionRequest:
+        known = {o.name for o in step.options}
+        chosen = {k: v for k, v in self.options.converter_options.items() if k in known}
+        return ConversionRequest(artifact, output, self.source.artifact.signature, self.source.examples, chosen)
+
+    def _check(self, step: Converter, attempt: Attempt) -> None:
+        self.observe(Event("check", step, running=True))
+        start = time.perf_counter()
+        answer = self.pool.worker(step.host).call(
+            "convkit.workers.running:check",
+            {
+                "module": step.module,
+                "request": self._request(step, self.source.artifact, self.area.scratch("unused")).to_json(),
+            },
+            stage="check",
+            component=step.name,
+            timeout=self.options.timeout,
+        )
+        attempt.stages.append(Stage("check", step.name, time.perf_counter() - start, answer.peak_memory))
+        if answer.result is None:
+            return
+        attempt.findings = [Finding.from_json(f) for f in answer.result]
+        gaps = [f for f in attempt.findings if f.verdict is Legality.GAP]
+        self.observe(Event("check", attempt.findings))
+        if gaps and not self.options.force:
+            attempt.verdict = Verdict.GAP
+            raise OperatorGapError(
+                f"{step.name} does not accept {len(gaps)} of the model's operators", gaps=[str(g) for g in gaps]
+            )
+
+    def _convert(self, route: Route, attempt: Attempt) -> Artifact:
+        artifact = self.source.artifact
+        for index, step in enumerate(route.steps):
+            trail = tuple(route.names[: index + 1])
+            if trail in self.halts:
+                artifact = self.halts[trail]
+                continue
+            last = index == len(route.steps) - 1
+            output = self.area.path if last else self.area.scratch("-".join(trail) + step.target.suffix)
+            self.observe(Event("convert", step, running=True))
+            answer = self.pool.worker(step.host).call(
+                "convkit.workers.running:convert",
+                {"module": step.module, "request": self._request(step, artifact, output).to_json()},
+                stage="convert",
+                component=step.name,
+                timeout=self.options.timeout,
+            )
+            outcome = ConversionOutcome.from_json(answer.result)
+            stage = Stage("convert", step.name, answer.seconds, answer.peak_memory, list(outcome.notes))
+            attempt.stages.append(stage)
+            if not output.exists():
+                raise ConversionError(f"{step.name} reported success and wrote nothing", component=step.name)
+            artifact = Artifact(step.target, output, self.source.artifact.signature)
+            self.observe(Event("convert", stage))
+            if not last:
+                self.halts[trail] = artifact
+        return artifact
+
+    def _validate(self, artifact: Artifact, attempt: Attempt) -> ValidationReport:
+        self.observe(Event("validate", artifact, running=True))
+        comparison = Comparison(
+            self.source.artifact,
+            self.source.info,
+            self.source.given,
+            self.source.examples,
+            self.options.tolerance,
+            self.options.seeds,
+            self.options.timeout,
+        )
+        start = time.perf_counter()
+        report, answers = comparison.run(artifact, self.area.directory, self.pool)
+        peak = max(a.peak_memory for a in answers)
+        attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
+        self.observe(Event("validate", report))
+        return report
+
+
+def _output_path(artifact: Artifact, target: Format, options: ConvertOptions) -> Path:
+    """The user's output, or the model's name with the target's suffix in the working directory."""
+    name = artifact.path.stem
+    if artifact.pytorch is not None and artifact.variant is Variant.MODULE_FACTORY:
+        factory = (artifact.pytorch.factory or "model").rpartition(":")[2]
+        name = artifact.pytorch.weights.stem if artifact.pytorch.weights else factory
+    name += target.default_variant.suffix
+    if options.output is None:
+        output = Path.cwd() / name
+    elif options.output.is_dir() and not _is_model(options.output):
+        output = options.output.absolute() / name
+    else:
+        output = options.output.absolute()
+    if output == artifact.path or output in artifact.path.parents:
+        raise UsageError(f"the output {output} would replace the source", hint="choose another --output")
+    return output
+
+
+def _is_model(directory: Path) -> bool:
+    """Whether a directory is itself a model, to be replaced as a whole, and not a place to put one into."""
+    return any((directory / name).exists() for name in ("saved_model.pb", "model.json"))
+
+
+def _report_path(output: Path) -> Path:
+    return output.with_name(output.name + ".convkit.json")
+
+
+def _runnable(routes: list[Route], options: ConvertOptions, observe: Observer) -> list[Route]:
+    """The routes whose packages and toolchains are there; toolchains of the best route are provisioned."""
+    ready: list[Route] = []
+    obstacles: list[str] = []
+    for route in routes:
+        if not route.obstacles:
+            ready.append(route)
+        elif route.installable and options.install and not ready:
+            if problems := _provisioned(route, observe):
+                obstacles.extend(problems)
+            else:
+                ready.append(route)
+        else:
+            obstacles.extend(f"{route} needs {o}" for o in route.obstacles)
+    if not ready:
+        raise NoRouteError("no route can run here: " + "; ".join(dict.fromkeys(obstacles)), hint="convkit doctor")
+    return ready
+
+
+def _provisioned(route: Route, observe: Observer) -> list[str]:
+    """Installs the toolchains of a route; what went wrong, if anything."""
+    from convkit.errors import ToolchainError
+    from convkit.workers import toolchains
+
+    for step in route.steps:
+        if step.host.toolchain != "main":
+            observe(Event("toolchain", step.host.toolchain, running=True))
+            try:
+                toolchains.ensure(step.host.toolchain, auto=True)
+            except ToolchainError as error:
+                return [f"{error.message} ({error.hint})" if error.hint else error.message]
+    return []
+
+
+def _warm_up(artifact: Artifact, route: Route, target: Format, options: ConvertOptions, pool: WorkerPool) -> None:
+    """Starts every worker that the best route needs, so that their imports overlap."""
+    for step in route.steps:
+        pool.worker(step.host)
+    if options.validate:
+        for variant in (artifact.variant, target.default_variant):
+            pool.worker(runtime_of(variant).host)
+
+
+def _versions(route: Route, source: Variant, target: Format) -> dict[str, str]:
+    """The versions of every distribution that took part."""
+    from convkit.workers import toolchains
+
+    found: dict[str, str] = {}
+    hosts = [s.host for s in route.steps]
+    hosts += [r.host for r in (runtime_for(source), runtime_for(target.default_variant)) if r is not None]
+    for host in hosts:
+        for package in (*host.packages, "numpy"):
+            version = installed_version(package) if host.toolchain == "main" else toolchains.get(host.toolchain).version(package)
+            if version:
+                found[package if host.toolchain == "main" else f"{package} ({host.toolchain})"] = version
+    return found
+
+
+def _drift_message(report: ValidationReport) -> str:
+    if report.signature_differences:
+        return "the signature was not kept: " + "; ".join(report.signature_differences)
+    output, recipe = max(
+        ((o, s.recipe) for s in report.sets for o in s.outputs if not o.passed), key=lambda pair: pair[0].required
+    )
+    if output.problem:
+        return f"output '{output.name}' ({recipe}): {output.problem}"
+    tolerance = report.tolerances[output.name].relative
+    return (
+        f"output '{output.name}' ({recipe}) differs by {output.max_abs:.2g}, that is {output.required:.1e} of its scale; "
+        f"the tolerance is {tolerance:.1e}"
+    )
+
+
+def _error_json(error: ConvkitError) -> dict[str, object]:
+    return {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "stage": getattr(error, "stage", None),
+        "gaps": list(getattr(error, "gaps", ())),
+        "log": None if error.log is None else str(error.log),
+    }
+
+
+def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitError:
+    """The one error for all failed routes: a lone one as it is; several told in order, named by the gravest."""
+    drifts = [e for e in errors if isinstance(e, DriftError)]
+    gaps = [e for e in errors if isinstance(e, OperatorGapError)]
+    told = "; ".join(f"{' → '.join(a.route)}: {e.message}" for a, e in zip(report.attempts, errors, strict=True))
+    if drifts:
+        return DriftError(
+            drifts[0].message if len(errors) == 1 else told,
+            report=report,
+            hint="the report says where; --allow-drift writes the file all the same",
+        )
+    if len(gaps) == len(errors):
+        lines = dict.fromkeys(g for e in gaps for g in e.gaps)
+        return OperatorGapError(
+            gaps[0].message if len(errors) == 1 else told,
+            gaps=tuple(lines),
+            hint="convkit check lists every gap; --force tries the conversion all the same",
+        )
+    failures = [e for e in errors if isinstance(e, ConversionError)]
+    if len(errors) == 1:
+        return failures[0]
+    return ConversionError(
+        f"none of {len(errors)} routes could convert: {told}",
+        stage=failures[0].stage,
+        component=failures[0].component,
+        hint=failures[0].hint,
+        log=failures[0].log,
+    )
+
+
+def check_routes(
+    model: Path | None,
+    target: Format,
+    options: ConvertOptions,
+    pytorch: PyTorchSource,
+    pool: WorkerPool,
+    scratch: Path,
+    observe: Observer = ignore,
+) -> list[tuple[Route, list[Finding] | None]]:
+    """What each runnable route's first converter says of the model's operators, without converting.
+
+    Returns:
+        Per route its findings; None where its converter cannot tell in advance.
+    """
+    artifact, info = sources.identify(model, pytorch)
+    routes = _runnable(plan_routes(artifact.variant, target, via=options.via), options, observe)
+    source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
+    judged: dict[str, list[Finding] | None] = {}
+    for route in routes:
+        step = route.steps[0]
+        if step.name not in judged:
+            request = ConversionRequest(source.artifact, scratch / "unused", source.artifact.signature, source.examples, {})
+            answer = pool.worker(step.host).call(
+                "convkit.workers.running:check",
+                {"module": step.module, "request": request.to_json()},
+                stage="check",
+                component=step.name,
+                timeout=options.timeout,
+            )
+            found = answer.result
+            judged[step.name] = None if found is None else [Finding.from_json(f) for f in found]
+    return [(route, judged[route.steps[0].name]) for route in routes]

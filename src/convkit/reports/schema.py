@@ -1,0 +1,265 @@
+"""The record of one conversion. It is filled as the model travels, and written as JSON beside the artifact.
+
+`SCHEMA_VERSION` changes when a field changes its meaning or goes away; new fields do not change it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from convkit import __version__
+from convkit.artifact import Artifact, digest_of, size_of
+from convkit.legalization.target import Finding
+from convkit.signature import Signature
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Attempt",
+    "ConversionReport",
+    "OutputMetrics",
+    "SetResult",
+    "Stage",
+    "Tolerance",
+    "ValidationReport",
+    "Verdict",
+]
+
+SCHEMA_VERSION = 1
+
+
+class Verdict(StrEnum):
+    """What a conversion or a validation came to."""
+
+    PROVED = "proved"
+    """Loaded and run in the target's runtime; signature kept, numbers agree."""
+    DRIFT = "drift"
+    """It runs, and its numbers or its signature disagree."""
+    UNVALIDATED = "unvalidated"
+    """Converted; the user asked for no validation."""
+    GAP = "gap"
+    """Refused before the work: operators that the route does not accept."""
+    FAILED = "failed"
+    """A converter or a runtime failed."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest difference that passes, as a share of the output's largest magnitude, and why it is that."""
+
+    relative: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class OutputMetrics:
+    """How one output of the target compares with the source's, over one input set.
+
+    Attributes:
+        name: The output.
+        scale: max |reference| over finite values.
+        max_abs: max |Δ|.
+        max_rel: max |Δ| / |reference| over elements above a thousandth of the scale.
+        rmse: Root of the mean squared Δ.
+        cosine: Cosine similarity of the flattened tensors; None for non-float outputs and zero vectors.
+        sqnr_db: Signal to quantisation-noise ratio in dB; None where they are equal, or the reference is zero.
+        top1: Share of rows whose argmax over the last axis agrees; None where the output is no table of scores.
+        required: The smallest relative tolerance that would have passed.
+        passed: Whether it is within the tolerance.
+        problem: What is wrong beyond numbers (shape, NaN pattern, …), or "".
+    """
+
+    name: str
+    scale: float
+    max_abs: float
+    max_rel: float
+    rmse: float
+    cosine: float | None
+    sqnr_db: float | None
+    top1: float | None
+    required: float
+    passed: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """One input set: its recipe, the outputs' metrics and the seconds that each side took (cold)."""
+
+    recipe: str
+    outputs: tuple[OutputMetrics, ...]
+    source_seconds: float
+    target_seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return all(o.passed for o in self.outputs)
+
+
+@dataclass
+class ValidationReport:
+    """The comparison of two artifacts in their own runtimes.
+
+    Attributes:
+        source_runtime, target_runtime: Names with versions.
+        tolerances: Per output.
+        sets: One result per input set.
+        signature_differences: How the target's signature departs from the source's; empty when it is kept.
+        notes: Input sets that were dropped, outputs that prove little, ….
+    """
+
+    source_runtime: str
+    target_runtime: str
+    tolerances: dict[str, Tolerance] = field(default_factory=dict)
+    sets: list[SetResult] = field(default_factory=list)
+    signature_differences: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        kept = not self.signature_differences and bool(self.sets)
+        return Verdict.PROVED if kept and all(s.passed for s in self.sets) else Verdict.DRIFT
+
+    @property
+    def max_abs(self) -> float:
+        """max |Δ| over all sets and outputs."""
+        return max((o.max_abs for s in self.sets for o in s.outputs), default=0.0)
+
+    @property
+    def required(self) -> float:
+        """The smallest relative tolerance that would have passed everywhere."""
+        return max((o.required for s in self.sets for o in s.outputs), default=0.0)
+
+    @property
+    def cosine(self) -> float | None:
+        """The lowest cosine similarity of any float output."""
+        return min((o.cosine for s in self.sets for o in s.outputs if o.cosine is not None), default=None)
+
+    @property
+    def top1(self) -> float | None:
+        """The lowest top-1 agreement of any output that is a table of scores."""
+        return min((o.top1 for s in self.sets for o in s.outputs if o.top1 is not None), default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict.value,
+            **asdict(self),
+            "summary": {
+                "max_abs": self.max_abs,
+                "required_tolerance": self.required,
+                "cosine": self.cosine,
+                "top1": self.top1,
+            },
+        }
+
+
+@dataclass
+class Stage:
+    """One stage of an attempt: what ran, for how long (seconds), and its worker's peak memory so far (bytes)."""
+
+    name: str
+    component: str
+    seconds: float
+    peak_memory: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Attempt:
+    """What happened on one route."""
+
+    route: list[str]
+    stages: list[Stage] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    validation: ValidationReport | None = None
+    verdict: Verdict = Verdict.FAILED
+    error: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "route": self.route,
+            "verdict": self.verdict.value,
+            "stages": [asdict(s) for s in self.stages],
+            "findings": [f.to_json() for f in self.findings],
+            "validation": None if self.validation is None else self.validation.to_json(),
+            "error": self.error,
+        }
+
+
+@dataclass
+class ConversionReport:
+    """Everything about one conversion; `to_json` is what is written beside the artifact."""
+
+    source: Artifact
+    target: str
+    signature: Signature | None = None
+    artifact: Artifact | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.attempts[-1].verdict if self.attempts else Verdict.FAILED
+
+    @property
+    def validation(self) -> ValidationReport | None:
+        """The validation of the route that was taken."""
+        return self.attempts[-1].validation if self.attempts else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "convkit": __version__,
+            "created": self.created,
+            "verdict": self.verdict.value,
+            "source": _artifact_json(self.source),
+            "target": None if self.artifact is None else _artifact_json(self.artifact),
+            "target_format": self.target,
+            "signature": None if self.signature is None else self.signature.to_json(),
+            "attempts": [a.to_json() for a in self.attempts],
+            "options": self.options,
+            "notes": self.notes,
+            "versions": dict(sorted(self.versions.items())),
+            "environment": _environment(),
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes the report atomically."""
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        staged.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        staged.replace(path)
+
+
+def _artifact_json(artifact: Artifact) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "path": artifact.path.name,
+        "format": artifact.format.value,
+        "variant": artifact.variant.value,
+        "signature": None if artifact.signature is None else artifact.signature.to_json(),
+    }
+    if artifact.path.exists() and artifact.path != Path.cwd():
+        described |= {"digest": digest_of(artifact.path), "size": size_of(artifact.path)}
+    if artifact.pytorch is not None:
+        described["loading"] = artifact.pytorch.to_json()
+    return described
+
+
+def _environment() -> Mapping[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "cpus": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
+    }

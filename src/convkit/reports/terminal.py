@@ -1,0 +1,146 @@
+"""The terminal face: the lines that a conversion prints, and a drift table."""
+
+from __future__ import annotations
+
+from convkit.artifact import Artifact, ModelInfo, size_of
+from convkit.components import Converter
+from convkit.legalization.target import Finding, Verdict
+from convkit.registry import installed_version
+from convkit.reports.schema import Stage, ValidationReport
+from convkit.signature import Signature
+
+__all__ = [
+    "describe_findings",
+    "describe_source",
+    "describe_stage",
+    "describe_step",
+    "describe_validation",
+    "human_bytes",
+    "human_seconds",
+]
+
+
+def human_bytes(count: float) -> str:
+    """`18 KB`, in powers of 1000."""
+    for unit in ("B", "KB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def human_seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def describe_source(artifact: Artifact) -> str:
+    signature = "signature not recorded" if artifact.signature is None else str(artifact.signature)
+    return f"{artifact.path.name} · {artifact.variant.title} · {signature}"
+
+
+def describe_step(step: Converter) -> str:
+    """The converter with the version of the library behind it."""
+    if step.host.toolchain != "main":
+        from convkit.workers import toolchains
+
+        version = toolchains.get(step.host.toolchain).version(step.host.packages[0])
+    else:
+        version = installed_version(step.host.packages[0]) if step.host.packages else None
+    library = step.host.packages[0] if step.host.packages else step.name
+    return f"{step.name} {version}" if library == step.name and version else f"{step.name} ({library} {version})"
+
+
+def describe_findings(findings: list[Finding]) -> str:
+    if not findings:
+        return "no operators recorded"
+    total = sum(f.count for f in findings)
+    parts = []
+    for verdict, word in ((Verdict.GAP, "gap"), (Verdict.REWRITTEN, "rewritten")):
+        chosen = [f for f in findings if f.verdict is verdict]
+        if chosen:
+            parts.append(f"{sum(f.count for f in chosen)} {word}: " + ", ".join(f.operator for f in chosen))
+    return f"{total} operators, " + ("; ".join(parts) if parts else "all legal")
+
+
+def describe_stage(stage: Stage) -> str:
+    return f"{human_seconds(stage.seconds)} ({stage.component})"
+
+
+def describe_validation(report: ValidationReport) -> str:
+    tolerance = max((t.relative for t in report.tolerances.values()), default=0.0)
+    sets = len(report.sets)
+    text = f"{sets} input set{'s' if sets != 1 else ''} × {report.target_runtime}: max |Δ| {report.max_abs:.1e}"
+    text += f", {report.required:.1e} of scale (tolerance {tolerance:.0e})"
+    if report.cosine is not None:
+        text += f" · cosine {report.cosine:.6f}"
+    if report.top1 is not None:
+        text += f" · top-1 agreement {100 * report.top1:.4g} %"
+    return text
+
+
+def inspection_lines(info: ModelInfo) -> list[tuple[str, str]]:
+    """Label and text of every line that `convkit inspect` prints."""
+    lines = [("format", f"{info.format.title} · {info.variant.title}"), ("size", human_bytes(info.size))]
+    if info.parameters is not None:
+        lines.append(("parameters", f"{info.parameters:,}"))
+    lines.extend(("signature", line) for line in _signature_lines(info.signatures))
+    if info.has_examples:
+        lines.append(("examples", "the file keeps example inputs"))
+    lines.extend((key.replace("_", " "), _plain(value)) for key, value in info.metadata.items())
+    if info.operators:
+        ranked = sorted(info.operators.items(), key=lambda item: (-item[1], item[0]))
+        lines.append(("operators", f"{sum(info.operators.values())} of {len(ranked)} kinds"))
+        lines.extend(("", f"{count:6} × {name}") for name, count in ranked)
+    lines.extend(("needs", text) for text in info.requires)
+    lines.extend(("note", text) for text in info.notes)
+    return lines
+
+
+def _signature_lines(signatures: tuple[Signature, ...]) -> list[str]:
+    if not signatures:
+        return ["not recorded"]
+    prefix = len(signatures) > 1
+    return [f"{s.name}: {s}" if prefix else str(s) for s in signatures]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return str(value)
+
+
+def written_line(artifact: Artifact) -> str:
+    return f"{artifact.path.name} ({human_bytes(size_of(artifact.path))})"
+
+
+def describe_finding(finding: Finding) -> str:
+    """One gap or rewrite: operator, count, reason, the first places, and the way out."""
+    text = f"{finding.verdict.value} {finding.operator} ×{finding.count}: {finding.reason}"
+    if finding.where:
+        text += f" (at {', '.join(finding.where[:3])}{', …' if len(finding.where) > 3 else ''})"
+    return f"{text}. {finding.hint}" if finding.hint else text
+
+
+def metric_lines(report: ValidationReport) -> list[tuple[str, str]]:
+    """One line per input set and output, with the metrics that apply."""
+    lines = []
+    for result in report.sets:
+        for output in result.outputs:
+            tolerance = report.tolerances[output.name]
+            if output.problem:
+                text = output.problem
+            else:
+                text = (
+                    f"max |Δ| {output.max_abs:.2e} · {output.required:.1e} of scale {output.scale:.3g} · rmse {output.rmse:.1e}"
+                )
+                text += "" if output.sqnr_db is None else f" · SQNR {output.sqnr_db:.0f} dB"
+            mark = "ok" if output.passed else "DRIFT"
+            lines.append(
+                (
+                    mark,
+                    f"{output.name} ({result.recipe}): {text} · tolerance {tolerance.relative:.0e}, {tolerance.reason}",
+                )
+            )
+    return lines

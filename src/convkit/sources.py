@@ -1,0 +1,176 @@
+"""From what the user hands in to an `Artifact` with a signature: identified, and described where its file is mute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from convkit import readers
+from convkit.arrays import load_arrays, save_arrays
+from convkit.artifact import Artifact, ModelInfo, PyTorchSource
+from convkit.errors import InputSpecError, UnreadableModelError, UntrustedPickleError, UsageError
+from convkit.formats import Variant
+from convkit.options import InputOptions
+from convkit.registry import runtime_for
+from convkit.signature import Signature
+from convkit.validators.inputs import matched
+from convkit.workers.pool import WorkerPool
+
+__all__ = ["Source", "describe", "identify"]
+
+_WEIGHTS = (Variant.STATE_DICT, Variant.SAFETENSORS)
+# What these record, if anything, is example inputs; the user may still say which dimensions are dynamic.
+_CODE = (Variant.TORCHSCRIPT, Variant.PICKLED_MODULE, Variant.MODULE_FACTORY)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that is ready to travel.
+
+    Attributes:
+        artifact: With its signature.
+        info: What its reader found; None for a module factory.
+        examples: An `.npz` with one example array per input, None where there are none.
+        given: The user's own arrays, as an `.npz` under the inputs' names, None where there are none.
+        notes: What was assumed.
+    """
+
+    artifact: Artifact
+    info: ModelInfo | None
+    examples: Path | None = None
+    given: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def identify(model: Path | None, pytorch: PyTorchSource) -> tuple[Artifact, ModelInfo | None]:
+    """What the user's file is, told from its content.
+
+    Raises:
+        UnreadableModelError: No model, or a broken one.
+        UntrustedPickleError: A pickled module without `--trust-pickle`.
+        UsageError: Weights without a model, or a factory without need.
+    """
+    if pytorch.factory is not None:
+        return _factory_artifact(model, pytorch), None
+    if model is None:
+        raise UsageError("no model was given", hint="name a file, or --model package.module:build")
+    if not model.exists():
+        raise UnreadableModelError(f"there is no file {model}", hint="check the path")
+    info = readers.inspect(model)
+    if info.variant in _WEIGHTS:
+        raise UsageError(
+            f"{model} holds weights without a model",
+            hint="name the function that builds the model: --model package.module:build or --model file.py:build",
+        )
+    if info.variant is Variant.PICKLED_MODULE and not pytorch.trust_pickle:
+        raise UntrustedPickleError(
+            f"{model} is a pickled module: loading it executes code from the file",
+            hint="add --trust-pickle if you trust its origin; better, export it with torch.export.save",
+        )
+    loading = pytorch if info.variant is Variant.PICKLED_MODULE else None
+    return Artifact(info.variant, model.absolute(), info.signature, loading), info
+
+
+def _factory_artifact(model: Path | None, pytorch: PyTorchSource) -> Artifact:
+    weights = pytorch.weights or model
+    if weights is not None:
+        if not weights.exists():
+            raise UnreadableModelError(f"there is no file {weights}", hint="check the path of --weights")
+        variant = readers.identify(weights)
+        if variant not in _WEIGHTS:
+            raise UsageError(
+                f"{weights} is a {variant.title}, not a file of weights",
+                hint="leave out --model, or give a state dict or safetensors file as --weights",
+            )
+        weights = weights.absolute()
+    assert pytorch.factory is not None
+    home = pytorch.factory.rpartition(":")[0]
+    path = Path(home).absolute() if home.endswith(".py") else Path.cwd()
+    return Artifact(Variant.MODULE_FACTORY, path, None, replace(pytorch, weights=weights))
+
+
+def describe(
+    artifact: Artifact,
+    info: ModelInfo | None,
+    options: InputOptions,
+    scratch: Path,
+    pool: WorkerPool,
+    timeout: float | None = None,
+) -> Source:
+    """Completes an artifact's signature: from its file, or by running it once in a worker.
+
+    Raises:
+        InputSpecError: The inputs are not recorded and cannot be inferred; the hint has the flag to add.
+    """
+    if artifact.variant in _CODE or artifact.signature is None:
+        if artifact.variant not in _CODE:
+            raise UnreadableModelError(f"{artifact.path} records no signature", hint="export it with one")
+        return _described_by_running(artifact, info, options, scratch, pool, timeout)
+    signature = artifact.signature
+    if options.dynamic:
+        fixed = [f"{n}:{a}" for n, axes in options.dynamic.items() for a in axes]
+        raise InputSpecError(
+            f"{artifact.path.name} records its shapes, --dynamic {' '.join(fixed)} cannot change them",
+            hint="export the model again with that dimension dynamic",
+        )
+    if options.output_names is not None:
+        if len(options.output_names) != len(signature.outputs):
+            raise InputSpecError(f"the model has {len(signature.outputs)} outputs, {len(options.output_names)} names were given")
+        signature = signature.renamed(signature.input_names, options.output_names)
+    notes = _spec_notes(signature, options)
+    given = None
+    if options.arrays is not None:
+        given = scratch / "given.npz"
+        save_arrays(given, matched(signature, load_arrays(options.arrays)))
+    return Source(artifact.with_signature(signature), info, given, given, notes)
+
+
+def _spec_notes(signature: Signature, options: InputOptions) -> tuple[str, ...]:
+    """Specifications for a model that has its own must agree with them."""
+    own = {t.name: t for t in signature.inputs}
+    for spec in options.specs:
+        if spec.name not in own:
+            raise InputSpecError(
+                f"the model has no input {spec.name!r}", hint="its inputs are " + ", ".join(map(str, signature.inputs))
+            )
+        if spec.shape != own[spec.name].shape or spec.dtype != own[spec.name].dtype:
+            raise InputSpecError(
+                f"--input {spec} does not fit the model, which records {own[spec.name]}",
+                hint="leave out --input: it is for models that record no shapes",
+            )
+    return ()
+
+
+def _described_by_running(
+    artifact: Artifact,
+    info: ModelInfo | None,
+    options: InputOptions,
+    scratch: Path,
+    pool: WorkerPool,
+    timeout: float | None,
+) -> Source:
+    runtime = runtime_for(artifact.variant)
+    assert runtime is not None, "every PyTorch variant that holds a model has a runtime"
+    examples = scratch / "examples.npz"
+    answer = pool.worker(runtime.host).call(
+        "convkit.loading.pytorch_describe:describe",
+        {
+            "artifact": artifact.to_json(),
+            "specs": [s.to_json() for s in options.specs],
+            "arrays": None if options.arrays is None else str(options.arrays.absolute()),
+            "dynamic": {n: {str(a): s for a, s in axes.items()} for n, axes in options.dynamic.items()},
+            "output_names": None if options.output_names is None else list(options.output_names),
+            "examples": str(examples),
+        },
+        stage="describe",
+        component=runtime.name,
+        timeout=timeout,
+    )
+    signature = Signature.from_json(answer.result["signature"])
+    given = None
+    if options.arrays is not None:
+        given = scratch / "given.npz"
+        save_arrays(given, matched(signature, {k: np.asarray(v) for k, v in load_arrays(options.arrays).items()}))
+    return Source(artifact.with_signature(signature), info, examples, given, tuple(answer.result["notes"]))

@@ -1,0 +1,70 @@
+"""Atomic output: everything is made beside its final place and moved there when it has passed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from convkit.errors import OutputExistsError, UsageError
+
+__all__ = ["Staging", "staging"]
+
+
+class Staging:
+    """A hidden directory beside the output; `path` is where the last converter writes.
+
+    A directory, and not a file, because one model may be several files (ONNX with external data).
+    """
+
+    def __init__(self, directory: Path, output: Path) -> None:
+        self.directory = directory
+        self.output = output
+
+    @property
+    def path(self) -> Path:
+        """The staged output, under its final name."""
+        return self.directory / "out" / self.output.name
+
+    def scratch(self, name: str) -> Path:
+        """A path for an intermediate file."""
+        return self.directory / name
+
+    def discard_output(self) -> None:
+        """Throws away what a failed route left."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+        self.path.parent.mkdir()
+
+    def commit(self) -> None:
+        """Moves the output, and the files that belong to it, to their final place; replaces what is there."""
+        for made in sorted(self.path.parent.iterdir(), key=lambda p: p == self.path):  # the model itself comes last
+            final = self.output.parent / made.name
+            old = self.directory / f"old-{made.name}"
+            if final.is_dir() and not final.is_symlink():
+                final.rename(old)
+            made.replace(final)
+
+
+@contextlib.contextmanager
+def staging(output: Path, force: bool) -> Iterator[Staging]:
+    """A staging area for `output`; gone when the block ends, whatever happens.
+
+    Raises:
+        OutputExistsError: The output exists and `force` is off.
+        UsageError: Its directory cannot be written.
+    """
+    if output.exists() and not force:
+        raise OutputExistsError(f"{output} exists", hint="add --force to overwrite it, or choose another --output")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=f".{output.name}.convkit-", dir=output.parent))
+    except OSError as error:
+        raise UsageError(f"cannot write to {output.parent}: {error.strerror}", hint="choose another --output") from error
+    area = Staging(directory, output)
+    area.path.parent.mkdir()
+    try:
+        yield area
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,44 @@
+"""How far outputs may differ, and why.
+
+Tolerances are relative to the *scale* of an output (its largest magnitude), so that an untrained head with outputs of 1e-9
+cannot pass by being small, and a box regressor with outputs of 640 does not fail for being large.
+"""
+
+from __future__ import annotations
+
+import math
+
+from convkit.reports.schema import Tolerance
+
+__all__ = ["default_tolerance"]
+
+_FLOAT32 = 1e-5
+_FLOAT32_CEILING = 1e-4
+_OPERATORS_AT_BASE = 64
+_HALF = {"float16": 1e-2, "bfloat16": 4e-2}
+
+
+def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> Tolerance:
+    """The tolerance for an output of that dtype.
+
+    float32: rounding differs because runtimes sum in other orders. Healthy conversions measure 1e-7 to 2e-6 of the scale;
+    the error of a chain of operators grows like a random walk, so 1e-5 holds up to 64 operators and grows with the square
+    root of their number, never beyond 1e-4, from where differences mean something. Half precision has 11 (float16) or
+    8 (bfloat16) bits of mantissa. Integers and booleans are exact.
+
+    Args:
+        dtype: Of the output, as a numpy name.
+        operators: Operators in the source model, 0 if unknown.
+        quantized: Whether the model computes in 8-bit integers.
+    """
+    if quantized and dtype.startswith(("float", "int8", "uint8")):
+        return Tolerance(2e-2, "quantised to 8 bits: runtimes round requantisation differently by a step or two")
+    if dtype in _HALF:
+        return Tolerance(_HALF[dtype], f"{dtype} keeps {11 if dtype == 'float16' else 8} bits of mantissa")
+    if dtype.startswith(("float", "complex")):
+        grown = _FLOAT32 * math.sqrt(max(1.0, operators / _OPERATORS_AT_BASE))
+        if grown <= _FLOAT32:
+            return Tolerance(_FLOAT32, "float32: another order of summation")
+        relative = float(f"{min(grown, _FLOAT32_CEILING):.1e}")
+        return Tolerance(relative, f"float32: another order of summation, over {operators} operators")
+    return Tolerance(0.0, f"{dtype} is exact")

@@ -1,0 +1,68 @@
+"""Runs a model on input sets inside a worker; what the pipeline calls for both sides of a validation."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convkit.arrays import load_arrays, save_arrays
+from convkit.artifact import Artifact
+from convkit.components import ConversionRequest, Session
+
+__all__ = ["check", "convert", "run"]
+
+_sessions: dict[tuple[Any, ...], Session] = {}
+
+
+def _session(module: str, artifact: Artifact) -> Session:
+    """The loaded model; kept, so that a second validation of the same file does not load it again."""
+    stamp = artifact.path.stat()
+    key = (module, str(artifact.path), stamp.st_mtime_ns, stamp.st_size, artifact.signature, artifact.pytorch)
+    if key not in _sessions:
+        _sessions.clear()  # one model at a time: memory is bounded by the largest
+        _sessions[key] = importlib.import_module(module).load(artifact)
+    return _sessions[key]
+
+
+def run(module: str, artifact: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs a model once per input set.
+
+    Args:
+        module: Of the runtime.
+        artifact: The model, as JSON.
+        inputs: One `.npz` per set.
+        outputs: Where to write each set's outputs.
+
+    Returns:
+        Per set `seconds`, and `error` where that set failed (other sets go on).
+    """
+    session = _session(module, Artifact.from_json(artifact))
+    results: list[dict[str, Any]] = []
+    for source, target in zip(inputs, outputs, strict=True):
+        feeds = load_arrays(Path(source))
+        start = time.perf_counter()
+        try:
+            arrays = session.run(feeds)
+        except Exception as error:
+            results.append({"seconds": 0.0, "error": f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"})
+            continue
+        results.append({"seconds": time.perf_counter() - start, "error": None})
+        save_arrays(Path(target), arrays)
+    return results
+
+
+def convert(module: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Calls a converter's `convert`."""
+    outcome = importlib.import_module(module).convert(ConversionRequest.from_json(request))
+    return dict(outcome.to_json())
+
+
+def check(module: str, request: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Calls a converter's `check`, if it has one; None where it has not."""
+    checker = getattr(importlib.import_module(module), "check", None)
+    if checker is None:
+        return None
+    return [finding.to_json() for finding in checker(ConversionRequest.from_json(request))]
