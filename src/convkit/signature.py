@@ -140,8 +140,8 @@ def _tensor_differences(role: str, mine: TensorSpec, theirs: TensorSpec) -> list
         found.append(f"{role} '{mine.name}' is {theirs.dtype}, the source's is {mine.dtype}")
     if mine.shape is None or theirs.shape is None:
         return found
-    pattern = [isinstance(d, str) or d for d in mine.shape]
-    if pattern != [isinstance(d, str) or d for d in theirs.shape]:
+    pattern, found_pattern = ([None if isinstance(d, str) else d for d in t.shape or ()] for t in (mine, theirs))
+    if pattern != found_pattern:
         was, now = (",".join(map(str, t.shape or ())) for t in (mine, theirs))
         found.append(f"{role} '{mine.name}' has shape [{now}], the source's is [{was}]")
     return found

@@ -7,6 +7,7 @@ rejected by every runtime. `to_onnx` finds such operators in the result and says
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ __all__ = ["ADDED_LITERT_OPERATORS", "ADDED_OPERATORS", "OPSET", "external_stora
 OPSET = Option("opset", "ONNX operator set version of the output (13 to 18)", 18)
 # Operators that tf2onnx lacks and that the handlers here add.
 ADDED_OPERATORS = frozenset({"Erfc"})
-ADDED_LITERT_OPERATORS = frozenset[str]()
+ADDED_LITERT_OPERATORS = frozenset({"GELU"})
 
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
@@ -70,7 +71,7 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
     from tf2onnx.tfonnx import process_tf_graph
 
     weights = None if storage is None or graph_def is None else compress_graph_def(graph_def)
-    with _errors_logged() as logged, tf.device("/cpu:0"), tf.Graph().as_default() as graph:
+    with _errors_logged() as logged, _numpy_1_names(), tf.device("/cpu:0"), tf.Graph().as_default() as graph:
         try:
             if graph_def is not None:
                 tf.import_graph_def(graph_def, name="")
@@ -78,7 +79,7 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
                 graph if graph_def is not None else None,
                 continue_on_error=True,
                 const_node_values=weights,
-                custom_op_handlers={"Erfc": (_erfc, [])},
+                custom_op_handlers={"Erfc": (_erfc, []), "TFL_GELU": (_gelu, [])},
                 **process,
             )
             converted = optimizer.optimize_graph(converted, catch_errors=storage is None)
@@ -89,7 +90,7 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
                 f"tf2onnx failed: {reason[:800]}", component=component, hint="try another route (see `convkit plan`)"
             ) from error
     if missing := _unconverted(model.graph):
-        listed = ", ".join(f"{name} ({len(places)}×, first at {places[0]!r})" for name, places in missing.items())
+        listed = ", ".join(f"{name} ({len(places)}×, first at {_short(places[0])!r})" for name, places in missing.items())
         raise ConversionError(
             f"tf2onnx has no conversion for {listed}",
             component=component,
@@ -124,18 +125,71 @@ def _errors_logged() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def _erfc(context: Any, node: Any, name: str, _arguments: Any) -> None:
-    """`Erfc` (exact GELU): 1 − Erf, which ONNX has."""
+@contextmanager
+def _numpy_1_names() -> Iterator[None]:
+    """`np.product`, which numpy 2 has dropped and tf2onnx 1.17 calls for external data and some operators."""
     import numpy as np
-    from onnx import helper
-    from tf2onnx import utils
 
-    shapes, dtypes = node.output_shapes, node.output_dtypes
-    inputs, outputs = list(node.input), list(node.output)
-    context.remove_node(name)
-    erf = context.make_node("Erf", inputs, shapes=shapes, dtypes=dtypes)
-    one = context.make_const(utils.make_name(name), np.array(1, helper.tensor_dtype_to_np_dtype(dtypes[0])))
-    context.make_node("Sub", [one.output[0], erf.output[0]], name=name, outputs=outputs, shapes=shapes, dtypes=dtypes)
+    if hasattr(np, "product"):
+        yield
+        return
+    np.product = np.prod  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del np.product  # type: ignore[attr-defined]
+
+
+class _Expression:
+    """Builds the ONNX nodes that take the place of one node, in tf2onnx's graph."""
+
+    def __init__(self, context: Any, node: Any) -> None:
+        from onnx import helper
+
+        self._context, self._node = context, node
+        self._shapes, self._dtypes = node.output_shapes, node.output_dtypes
+        self._type = helper.tensor_dtype_to_np_dtype(self._dtypes[0])
+        self._outputs = list(node.output)
+        self.input: str = node.input[0]
+        context.remove_node(node.name)
+
+    def constant(self, value: float) -> str:
+        import numpy as np
+        from tf2onnx import utils
+
+        name: str = self._context.make_const(utils.make_name(self._node.name), np.array(value, self._type)).output[0]
+        return name
+
+    def apply(self, operator: str, *inputs: str | float, last: bool = False) -> str:
+        names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        keywords = {"name": self._node.name, "outputs": self._outputs} if last else {}
+        made = self._context.make_node(operator, names, shapes=self._shapes, dtypes=self._dtypes, **keywords)
+        return str(made.output[0])
+
+
+def _erfc(context: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """`Erfc` (exact GELU in TensorFlow): 1 − Erf, which ONNX has."""
+    make = _Expression(context, node)
+    make.apply("Sub", 1.0, make.apply("Erf", make.input), last=True)
+
+
+def _gelu(context: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """LiteRT's `GELU`: x/2 · (1 + erf(x/√2)), or its tanh approximation (Hendrycks and Gimpel, arXiv:1606.08415)."""
+    approximate = node.get_attr_value("approximate", False)
+    make = _Expression(context, node)
+    x = make.input
+    if approximate:
+        cubic = make.apply("Mul", make.apply("Mul", make.apply("Mul", x, x), x), 0.044715)
+        inner = make.apply("Tanh", make.apply("Mul", make.apply("Add", x, cubic), math.sqrt(2 / math.pi)))
+    else:
+        inner = make.apply("Erf", make.apply("Mul", x, math.sqrt(0.5)))
+    make.apply("Mul", make.apply("Mul", x, 0.5), make.apply("Add", inner, 1.0), last=True)
+
+
+def _short(place: str) -> str:
+    """One of the names that LiteRT joins when it fuses operators, at a length that can be read."""
+    name = place.split(";")[0]
+    return name if len(name) <= 80 else f"…{name[-79:]}"
 
 
 def _unconverted(graph: Any) -> dict[str, list[str]]:

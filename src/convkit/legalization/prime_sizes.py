@@ -128,6 +128,7 @@ def pin_sizes(
         def __init__(self) -> None:
             super().__init__()
             self.program = inner
+            self.training = False  # an exported module refuses eval()
 
         def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
             known = dict(zip(derived, flat[len(placeholders) :], strict=True))
@@ -142,7 +143,7 @@ def pin_sizes(
     for extra in derived:
         count = _evaluate(extra.size, primes) if extra.is_range else 1
         samples.append(torch.zeros(count, dtype=torch.int32))
-    return PinnedProgram().eval(), tuple(samples), sizes
+    return PinnedProgram(), tuple(samples), sizes
 
 
 def _expression(size: Any) -> sympy.Expr:

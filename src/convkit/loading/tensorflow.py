@@ -96,7 +96,7 @@ def _load_keras(path: str) -> Any:
             known[missing[1]] = operations[missing[1]]
 
 
-def _subclasses(of: type) -> Iterator[type]:
+def _subclasses(of: Any) -> Iterator[Any]:
     for each in of.__subclasses__():
         yield each
         yield from _subclasses(each)

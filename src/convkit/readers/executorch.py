@@ -115,9 +115,7 @@ class _Method:
             for instruction in chain.children(2):
                 self._count(instruction)
         inputs, outputs = ([_pick(values, i, "value") for i in plan.numbers(role, "i")] for role in (3, 4))
-        self.signature = Signature(
-            tuple(self._specs(inputs, "input")), tuple(self._specs(outputs, "output")), self.name
-        )
+        self.signature = Signature(tuple(self._specs(inputs, "input")), tuple(self._specs(outputs, "output")), self.name)
         self.is_constant = not inputs and not self.signature.outputs
         self.recorded_signature = _recorded_signature(outputs) if self.name == SIGNATURE_METHOD else None
         self.is_constant |= self.recorded_signature is not None or (

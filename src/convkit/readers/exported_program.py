@@ -10,7 +10,7 @@ import json
 import math
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,7 @@ def _signature(module: Any, shapes: Shapes) -> Signature:
     fields = {key: value["field_names"] for key, value in module.get("treespec_namedtuple_fields", {}).items()}
     names = output_names(_out_spec(module), len(results), fields)
     outputs = [_spec(name, arg, shapes, symbols) for name, arg in zip(names, results, strict=True)]
-    return Signature(
-        tuple(spec for spec in inputs if spec is not None), tuple(spec for spec in outputs if spec is not None)
-    )
+    return Signature(tuple(spec for spec in inputs if spec is not None), tuple(spec for spec in outputs if spec is not None))
 
 
 def _out_spec(module: Any) -> str | None:
@@ -189,11 +187,7 @@ def _parameters(module: Any, shapes: Shapes) -> int:
     total = 0
     for spec in module["signature"]["input_specs"]:
         for role in ("parameter", "buffer", "tensor_constant"):
-            name = spec[role]["arg"]["name"] if role in spec else None
+            name = spec[role]["arg"]["name"] if role in spec else ""
             if name in shapes:
-                total += math.prod(_static(shapes[name][1]))
+                total += math.prod([d for d in shapes[name][1] if isinstance(d, int)])
     return total
-
-
-def _static(shape: Sequence[int | str]) -> Iterator[int]:
-    return (d for d in shape if isinstance(d, int))

@@ -67,7 +67,7 @@ def _describe_here(path: str) -> dict[str, Any]:
         for key in ("keras_version", "backend"):
             if key in file.attrs:
                 found[key] = _text(file.attrs[key])
-        group = file["model_weights"] if "model_weights" in file else file
+        group = file.get("model_weights", file)
         found["weights"] = "layer_names" in group.attrs or "layers" in group
         found["parameters"] = _elements(group, h5py.Dataset)
     return found
@@ -77,7 +77,7 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def _elements(group: Any, dataset_class: type) -> int:
+def _elements(group: Any, dataset_class: Any) -> int:
     """Elements of all datasets below; links to other files are not followed."""
     seen = total = 0
 

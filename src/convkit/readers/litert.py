@@ -20,7 +20,11 @@ from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
 __all__ = ["matches", "read"]
 
-_DTYPES = ["float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64", "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4", "float8_e4m3fn", "float8_e5m2"]
+_DTYPE_NAMES = """
+float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant uint32
+uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
+"""
+_DTYPES = tuple(_DTYPE_NAMES.split())
 _CUSTOM = BUILTIN_OPERATORS.index("CUSTOM")
 # Codes up to here fit the deprecated byte-sized field that old files use alone.
 _PLACEHOLDER = BUILTIN_OPERATORS.index("PLACEHOLDER_FOR_GREATER_OP_CODES")
@@ -147,9 +151,7 @@ def _spec(name: str, tensor: Table) -> TensorSpec:
     return TensorSpec(name, _dtype(tensor), shape)
 
 
-def _signatures(
-    model: Table, subgraphs: Sequence[Table], tensors: Sequence[Sequence[Table]]
-) -> tuple[Signature, ...]:
+def _signatures(model: Table, subgraphs: Sequence[Table], tensors: Sequence[Sequence[Table]]) -> tuple[Signature, ...]:
     found = []
     for definition in model.children(7):
         of_graph = _pick(tensors, definition.number(4, "I"), "subgraph")
@@ -161,8 +163,7 @@ def _signatures(
     if found:
         return tuple(found)
     inputs, outputs = (
-        _specs_of_subgraph(subgraphs[0].numbers(role, "i"), tensors[0], prefix)
-        for role, prefix in ((1, "input"), (2, "output"))
+        _specs_of_subgraph(subgraphs[0].numbers(role, "i"), tensors[0], prefix) for role, prefix in ((1, "input"), (2, "output"))
     )
     return (Signature(inputs, outputs),)
 

@@ -10,12 +10,13 @@ import math
 import mmap
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from convkit.artifact import ModelInfo
 from convkit.errors import UnreadableModelError
 from convkit.formats import Variant
+from convkit.readers.companions import companion
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.protobuf import BYTES, VARINT, parse, top_level_fields
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
@@ -166,7 +167,6 @@ def _external_files(path: Path, tensors: list[Any]) -> set[Path]:
     """
     import onnx
 
-    root = path.resolve().parent
     files: dict[str, Path] = {}
     for tensor in tensors:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -174,7 +174,7 @@ def _external_files(path: Path, tensors: list[Any]) -> set[Path]:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
         if location not in files:
-            files[location] = _external_file(path, root, tensor.name, location)
+            files[location] = companion(path, location, f"tensor {tensor.name!r}")
         offset, length = int(entries.get("offset") or 0), int(entries.get("length") or 0)
         size = files[location].stat().st_size
         if offset < 0 or length < 0 or offset + length > size:
@@ -184,28 +184,6 @@ def _external_files(path: Path, tensors: list[Any]) -> set[Path]:
                 hint="the external data is truncated or belongs to another model: fetch both files again",
             )
     return set(files.values())
-
-
-def _external_file(path: Path, root: Path, tensor: str, location: str) -> Path:
-    paths = (PurePosixPath(location), PureWindowsPath(location))
-    if not location or any(p.is_absolute() or p.drive or p.root or ".." in p.parts for p in paths):
-        raise UnreadableModelError(
-            f"tensor {tensor!r} of {path} keeps its data at {location!r}, outside of the model's directory",
-            hint="do not load this file unless you know its origin; onnx.save_model(…, save_as_external_data=True) "
-            "writes the data beside the model",
-        )
-    file = root / location
-    if not file.resolve().is_relative_to(root):
-        raise UnreadableModelError(
-            f"tensor {tensor!r} of {path} keeps its data at {location!r}, a link that leaves the model's directory",
-            hint="put the data itself beside the model",
-        )
-    if not file.is_file():
-        raise UnreadableModelError(
-            f"tensor {tensor!r} of {path} keeps its data in {location!r}, which is not there",
-            hint=f"put the external data file beside the model, in {root}",
-        )
-    return file
 
 
 def _signature(graph: Any) -> Signature:
@@ -224,9 +202,7 @@ def _spec(value: Any) -> TensorSpec:
         kind = getattr(kind, holder).elem_type
     tensor = kind.sparse_tensor_type if holder == "sparse_tensor_type" else kind.tensor_type
     known = holder == value.type.WhichOneof("value") and tensor.HasField("shape")
-    return TensorSpec(
-        value.name, _dtype(value.name, tensor.elem_type), tuple(_dims(value.name, tensor)) if known else None
-    )
+    return TensorSpec(value.name, _dtype(value.name, tensor.elem_type), tuple(_dims(value.name, tensor)) if known else None)
 
 
 def _dims(name: str, tensor: Any) -> Iterator[Dim]:

@@ -136,7 +136,7 @@ def _describe(path: Path, variant: Variant, pickle: Pickle, container: str) -> M
     metadata: dict[str, Any] = {"container": container, "tensors": len(found), "dtypes": dtypes}
     if weights:
         notes.append("weights only: the file holds no program and no input shapes")
-        requires = ("the code that builds the module (--factory FILE.py:FUNCTION)",)
+        requires: tuple[str, ...] = ("the code that builds the module (--factory FILE.py:FUNCTION)",)
     else:
         metadata["pickle_globals"] = list(pickle.globals)
         if (owner := _class_of(pickle.value)) is not None:

@@ -23,9 +23,7 @@ _INFIX = {"Add": " + ", "Mul": "*", "FloorDiv": "//", "Mod": " % ", "PythonMod":
 _EXPRESSION_LIMIT = 4096
 
 
-def output_names(
-    out_spec: str | None, count: int, fields: Mapping[str, Sequence[str]] | None = None
-) -> tuple[str, ...]:
+def output_names(out_spec: str | None, count: int, fields: Mapping[str, Sequence[str]] | None = None) -> tuple[str, ...]:
     """One name per leaf of what `forward` returns.
 
     Args:

@@ -90,12 +90,14 @@ def tensor_record(value: Any) -> TensorRecord | None:
 
 def _record(function: str, args: tuple[Any, ...]) -> TensorRecord:
     storage, offset, shape, stride = args[:4]
-    _, kind, key, *_ = storage.id if isinstance(storage, Persistent) else (None, None, None)
+    if not isinstance(storage, Persistent):
+        raise TypeError("no storage")
+    _, kind, key, *_ = storage.id
     dtype = args[6] if function == "_rebuild_tensor_v3" else kind
     sizes = (*shape, *stride, offset)
     if len(shape) != len(stride) or len(shape) > _MAX_RANK or not all(type(n) is int and n >= 0 for n in sizes):
         raise ValueError(f"shape {shape}, stride {stride}, offset {offset}")
-    title = _STORAGES.get(dtype.name) or _DTYPES.get(dtype.name, dtype.name)
+    title: str = _STORAGES.get(dtype.name) or _DTYPES.get(dtype.name, dtype.name)
     return TensorRecord(title, tuple(shape), tuple(stride), offset, str(key))
 
 

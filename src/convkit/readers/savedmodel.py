@@ -185,9 +185,7 @@ class _Graph:
                 if wrapper is None or len(wrapper.signature.input_arg) != len(node.input):
                     return [keys[name] for name in node.input if name in keys]
                 arguments = {
-                    a.name: keys[name]
-                    for a, name in zip(wrapper.signature.input_arg, node.input, strict=True)
-                    if name in keys
+                    a.name: keys[name] for a, name in zip(wrapper.signature.input_arg, node.input, strict=True) if name in keys
                 }
                 inner = (n for n in wrapper.node_def if n.op in _CALLS and arguments.keys() <= set(n.input))
                 order = next((n.input for n in inner), arguments)
@@ -205,9 +203,7 @@ def _signature(name: str, definition: Any, graph: _Graph) -> Signature:
     if order is None or set(order) != set(inputs):
         order = list(inputs)
     outputs = sorted(definition.outputs.items(), key=lambda item: (_output_index(item[1].name), item[0]))
-    return Signature(
-        tuple(_spec(key, inputs[key]) for key in order), tuple(_spec(key, info) for key, info in outputs), name
-    )
+    return Signature(tuple(_spec(key, inputs[key]) for key in order), tuple(_spec(key, info) for key, info in outputs), name)
 
 
 def _output_index(tensor: str) -> int:

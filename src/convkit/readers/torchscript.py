@@ -27,7 +27,9 @@ __all__ = ["describe"]
 _CODE_LIMIT = 256 << 20
 _OPERATOR = re.compile(r"(?<![\w.])(?:torch|ops\.(?P<namespace>\w+))\.(?P<name>\w+)\(")
 _CONTROL_FLOW = (("prim.If", re.compile(r"^\s+if ", re.M)), ("prim.Loop", re.compile(r"^\s+(?:for|while) ", re.M)))
-_FORWARD = re.compile(r"^  def forward\((?P<parameters>.*?)\) -> (?P<returns>.*?):\n(?P<body>.*?)(?=^  def |^class |\Z)", re.M | re.S)
+_FORWARD = re.compile(
+    r"^  def forward\((?P<parameters>.*?)\) -> (?P<returns>.*?):\n(?P<body>.*?)(?=^  def |^class |\Z)", re.M | re.S
+)
 _KEY = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
 
 
@@ -66,7 +68,7 @@ def describe(path: Path, archive: zipfile.ZipFile, prefix: str) -> ModelInfo:
     weights = tensors_of(pickle)
     metadata: dict[str, Any] = {
         "capture": "script" if records is None else "trace",
-        "archive_version": read_member(archive, f"{prefix}version").decode("ascii", "replace").strip(),
+        "archive_version": _version(archive, prefix),
         "tensors": len(weights),
     }
     if forward is not None:
@@ -85,6 +87,14 @@ def describe(path: Path, archive: zipfile.ZipFile, prefix: str) -> ModelInfo:
         notes=tuple(notes),
         has_examples=records is not None and read_traced_inputs(path) is not None,
     )
+
+
+def _version(archive: zipfile.ZipFile, prefix: str) -> str:
+    """The number of the archive's layout, which has moved within it."""
+    for name in (f"{prefix}version", f"{prefix}.data/version"):
+        if name in archive.namelist():
+            return read_member(archive, name).decode("ascii", "replace").strip()
+    return ""
 
 
 def _operators(sources: Any) -> Counter[str]:

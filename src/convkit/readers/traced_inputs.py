@@ -96,19 +96,21 @@ def _tensors(value: Any, depth: int) -> Iterator[TensorRecord]:
 
 def _array(archive: zipfile.ZipFile, folder: str, record: TensorRecord) -> np.ndarray | None:
     """The tensor's values copied out of its storage, None where the storage is empty or numpy lacks the dtype."""
+    content = read_member(archive, f"{folder}/{record.storage}", _STORAGE_LIMIT)
+    if not content and record.elements:
+        return None
     import numpy as np
 
     try:
         dtype = np.dtype(record.dtype)
     except TypeError:
         return None
-    content = read_member(archive, f"{folder}/{record.storage}", _STORAGE_LIMIT)
     last = record.offset + sum((size - 1) * step for size, step in zip(record.shape, record.stride, strict=True))
     if record.elements > _ELEMENT_LIMIT:
         raise DamagedFileError(f"a traced input has the shape {list(record.shape)}")
     if not record.elements:
         return np.zeros(record.shape, dtype)
-    if not content or (last + 1) * dtype.itemsize > len(content):
+    if (last + 1) * dtype.itemsize > len(content):
         return None
     flat = np.frombuffer(content, dtype)
     strides = [step * dtype.itemsize for step in record.stride]

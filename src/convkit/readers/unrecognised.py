@@ -87,7 +87,10 @@ def _explain_zip(path: Path) -> tuple[str, str]:
 def _explain_text(head: bytes) -> tuple[str, str] | None:
     text = head.decode("utf-8", errors="replace").lstrip("\ufeff \t\r\n").lower()
     if text.startswith(("<!doctype html", "<html", "<head", "<?xml")):
-        return "an HTML or XML page, probably an error page saved in place of the model", "check the address and the login, and download it again"
+        return (
+            "an HTML or XML page, probably an error page saved in place of the model",
+            "check the address and the login, and download it again",
+        )
     printable = sum(character.isprintable() or character in "\t\r\n" for character in text)
     if text.count("\ufffd") > 1 or printable < 0.97 * len(text):
         return None

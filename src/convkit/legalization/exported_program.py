@@ -1,0 +1,93 @@
+"""The operators of a torch exported program, and where in the user's own model they come from. Worker side.
+
+torch.export keeps for each node the stack of modules that it was traced through (`nn_module_stack`) and the Python
+stack (`stack_trace`); both survive `torch.export.save`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Place", "calls", "operator_name", "operators", "place_of", "source_operator"]
+
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+# Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
+_FOREIGN = re.compile(r"[/\\](torch|convkit[/\\]loading)[/\\]")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node comes from: the path of the innermost module ("layers.0.attention"), and "file.py:line"."""
+
+    module: str
+    line: str
+
+    def __str__(self) -> str:
+        return f"{self.module} ({self.line})" if self.module and self.line else self.module or self.line
+
+
+def operator_name(target: Any) -> str:
+    """The name of a node's target as readers spell it: `aten.conv2d.default`, `_operator.mul`, `higher_order.cond`."""
+    import torch
+
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target)
+    if isinstance(target, torch._ops.HigherOrderOperator):
+        return f"higher_order.{target.name()}"
+    return f"{getattr(target, '__module__', None) or 'builtins'}.{getattr(target, '__name__', target)}"
+
+
+def calls(program: torch.export.ExportedProgram) -> Iterator[torch.fx.Node]:
+    """Every operator node, those of control-flow branches included; picking from a tuple is no operator."""
+    import operator
+
+    import torch
+
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                if node.op == "call_function" and node.target is not operator.getitem:
+                    yield node
+
+
+def place_of(node: torch.fx.Node) -> Place:
+    """Where a node comes from; empty parts where the program does not record it."""
+    module = ""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if stack:
+        module = str(stack[-1][0]).removeprefix("L['self'].")
+        if "ConvkitRoot" in str(stack[0][1]):
+            module = "" if module == "model" else module.removeprefix("model.")
+    return Place(module, _line(node.meta.get("stack_trace") or ""))
+
+
+def _line(stack_trace: str) -> str:
+    """The innermost frame of the user's own code."""
+    frames = [m for m in _FRAME.finditer(stack_trace) if not _FOREIGN.search(m["file"])]
+    if not frames:
+        return ""
+    file = re.split(r"[/\\]", frames[-1]["file"])[-1]
+    return f"{file}:{frames[-1]['line']}"
+
+
+def source_operator(node: torch.fx.Node) -> str:
+    """The operator of the undecomposed program that a node was made of; its own where that is not recorded."""
+    origin = next(iter(node.meta.get("from_node") or ()), None)
+    while origin is not None and origin.from_node:
+        origin = origin.from_node[0]
+    target = str(origin.target) if origin is not None else ""
+    return target if re.fullmatch(r"\w+\.\w+\.\w+", target) else operator_name(node.target)
+
+
+def operators(program: torch.export.ExportedProgram) -> dict[str, list[Place]]:
+    """Every operator's places, one per node, in the order of the graph."""
+    found: dict[str, list[Place]] = {}
+    for node in calls(program):
+        found.setdefault(operator_name(node.target), []).append(place_of(node))
+    return found

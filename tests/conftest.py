@@ -1,0 +1,38 @@
+"""What all tests share: the shipped models, and one warm pool of workers for the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from convkit.workers.pool import WorkerPool, default_pool
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    """The directory of the shipped models."""
+    return FIXTURES
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[WorkerPool]:
+    """The process's own pool: workers stay warm from test to test, as they do for an API caller."""
+    pool = default_pool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def model(fixtures: Path):
+    """A shipped model's file: `model("digits_cnn", "pt2")`."""
+
+    def find(name: str, suffix: str) -> Path:
+        path = fixtures / name / f"{name}.{suffix}"
+        assert path.exists(), f"{path} is missing: run fixtures/make.py"
+        return path
+
+    return find

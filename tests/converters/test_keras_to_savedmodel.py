@@ -1,0 +1,75 @@
+"""Keras → SavedModel: names, order and values, read back by TensorFlow itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow_models import FIXTURES, SIGNATURES, artifact, assert_agree, feeds, signature
+
+from convkit.artifact import Artifact
+from convkit.components import ConversionRequest
+from convkit.converters import keras_to_savedmodel
+from convkit.errors import UnreadableModelError
+from convkit.formats import Variant
+from convkit.loading.savedmodel_writer import SIGNATURE_FILE, write_saved_model
+from convkit.runtimes import savedmodel as runtime
+from convkit.signature import Signature
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_values_and_signature_are_kept(
+    name: str, batch: int, keras_files: dict[str, Path], saved_models: dict[str, Path]
+) -> None:
+    source = runtime.load(artifact(Variant.KERAS, keras_files[name], name))
+    result = runtime.load(artifact(Variant.SAVEDMODEL, saved_models[name], name))
+    assert SIGNATURES[name].differences(result.signature) == []
+    arrays = feeds(SIGNATURES[name], batch)
+    assert_agree(source.run(arrays), result.run(arrays), 1e-6)
+
+
+def test_order_is_written_beside_the_graph(saved_models: dict[str, Path]) -> None:
+    written = json.loads((saved_models["two_branches"] / SIGNATURE_FILE).read_text())
+    assert Signature.from_json(written["serving_default"]) == SIGNATURES["two_branches"]
+
+
+@pytest.mark.parametrize("model", ["digits_cnn", "digits_lstm", "digits_transformer"])
+def test_h5_file_of_a_trained_model(model: str, tmp_path: Path) -> None:
+    """Keras writes `keras.ops` operations into `.h5` files that it then fails to load; digits_transformer has some."""
+    session = runtime.load(Artifact(Variant.KERAS_H5, FIXTURES / model / f"{model}.h5"))
+    source = Artifact(Variant.KERAS_H5, FIXTURES / model / f"{model}.h5", session.signature)
+    keras_to_savedmodel.convert(ConversionRequest(source, tmp_path / "out", session.signature))
+    arrays = feeds(session.signature)
+    assert_agree(session.run(arrays), runtime.load(Artifact(Variant.SAVEDMODEL, tmp_path / "out", session.signature)).run(arrays))
+
+
+def test_lambda_layer_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((3,), name="x")
+    for suffix, variant in ((".keras", Variant.KERAS), (".h5", Variant.KERAS_H5)):
+        file = tmp_path / f"model{suffix}"
+        keras.Model(inputs, keras.layers.Lambda(lambda t: t * 2.0)(inputs)).save(file)
+        with pytest.raises(UnreadableModelError, match="Lambda") as caught:
+            keras_to_savedmodel.convert(ConversionRequest(Artifact(variant, file), tmp_path / "out", None))
+        assert "model.export" in caught.value.hint
+        assert not (tmp_path / "out").exists()
+
+
+def test_names_that_tensorflow_refuses(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    plain = signature(["x[n,3]", "y[n,3]", "z[n,3]"], ["u[n,3]", "v[n,3]"])
+    wanted = plain.renamed(["in 2", "a/b", "serving_default_x:0"], ["out:0", "a b"])
+    write_saved_model(tmp_path / "m", wanted, lambda t: [t[0] - 2 * t[1], t[2]])
+    loaded = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"]
+    arrays = feeds(wanted)
+    result = {k: v.numpy() for k, v in loaded(**{k: tf.constant(v) for k, v in arrays.items()}).items()}
+    np.testing.assert_array_equal(result["out:0"], arrays["in 2"] - 2 * arrays["a/b"])
+    np.testing.assert_array_equal(result["a b"], arrays["serving_default_x:0"])
+    session = runtime.load(Artifact(Variant.SAVEDMODEL, tmp_path / "m", wanted))
+    assert wanted.differences(session.signature) == []
+    assert_agree({k: result[k] for k in wanted.output_names}, session.run(arrays))
