@@ -60,7 +60,7 @@ def main() -> int:
             )
             failed += not result.ok
     console.print(table)
-    console.print(f"The models and their reports are in {output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output}.")
+    console.print(f"The models and their reports are in {output}.")
     return 1 if failed else 0
 
 

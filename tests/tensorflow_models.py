@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convkit.artifact import Artifact
+from convkit.components import ConversionRequest
+from convkit.converters import keras_to_savedmodel
 from convkit.formats import Variant
 from convkit.signature import Signature, parse_spec
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+# As in the workers, and before anything imports TensorFlow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 
 def signature(inputs: list[str], outputs: list[str]) -> Signature:
@@ -32,7 +44,7 @@ def keras_models() -> dict[str, Callable[[], Any]]:
     import keras
 
     layers = keras.layers
-    keras.utils.set_random_seed(7)
+    keras.utils.set_random_seed(7)  # the weights are random, the same for every run
 
     def two_branches() -> Any:
         image, depth = keras.Input((4, 4, 2), name="image"), keras.Input((4, 4, 2), name="depth")
@@ -60,6 +72,30 @@ def keras_models() -> dict[str, Callable[[], Any]]:
         return keras.Model(tokens, layers.Dense(3, name="scores")(x))
 
     return {"two_branches": two_branches, "nchw": nchw, "recurrent": recurrent, "attention": attention}
+
+
+@cache
+def _directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="convkit-tests-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
+@cache
+def keras_file(name: str) -> Path:
+    """The `.keras` file of one of the models, made once per session."""
+    file = _directory() / f"{name}.keras"
+    keras_models()[name]().save(file)
+    return file
+
+
+@cache
+def saved_model(name: str) -> Path:
+    """The same model as a SavedModel, written by our own converter."""
+    output = _directory() / name
+    source = artifact(Variant.KERAS, keras_file(name), name)
+    keras_to_savedmodel.convert(ConversionRequest(source, output, SIGNATURES[name]))
+    return output
 
 
 def artifact(variant: Variant, path: Path, name: str) -> Artifact:

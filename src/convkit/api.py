@@ -98,6 +98,7 @@ def convert(
     weights: str | Path | None = None,
     trust_pickle: bool = False,
     via: str | Format | None = None,
+    route: Sequence[str] | None = None,
     validate: bool = True,
     allow_drift: bool = False,
     force: bool = False,
@@ -125,6 +126,7 @@ def convert(
         weights: A state dict for the factory's module.
         trust_pickle: Allow loading a pickled module, which executes its code.
         via: A format that the route must pass through.
+        route: The names of the converters to take, in order, as `plan` shows them.
         validate: Run both sides and compare.
         allow_drift: Write the artifact although it drifts.
         force: Overwrite the output; try routes that have operator gaps.
@@ -150,6 +152,7 @@ def convert(
             output=None if output is None else Path(output),
             inputs=described,
             via=None if via is None else _target(via),
+            route=None if route is None else tuple(route),
             validate=validate,
             allow_drift=allow_drift,
             force=force,

@@ -38,6 +38,7 @@ class ConvertOptions:
         output: Where to write; None for the model's name with the target's suffix, in the working directory.
         inputs: See `InputOptions`.
         via: A format that the route must pass through.
+        route: The names of the converters to take, in order; None to let the planner choose.
         validate: Run both sides and compare.
         allow_drift: Write the artifact although it drifts.
         force: Overwrite the output; try routes that `check` finds gaps on.
@@ -51,6 +52,7 @@ class ConvertOptions:
     output: Path | None = None
     inputs: InputOptions = field(default_factory=InputOptions)
     via: Format | None = None
+    route: tuple[str, ...] | None = None
     validate: bool = True
     allow_drift: bool = False
     force: bool = False
@@ -64,6 +66,7 @@ class ConvertOptions:
         """The part that a report records: what changes the result."""
         return {
             "via": None if self.via is None else self.via.value,
+            "route": None if self.route is None else list(self.route),
             "validate": self.validate,
             "allow_drift": self.allow_drift,
             "tolerance": dict(self.tolerance),

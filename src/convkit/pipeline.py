@@ -65,7 +65,7 @@ def convert(
     artifact, info = sources.identify(model, pytorch)
     output = _output_path(artifact, target, options)
     with staging(output, options.force) as area:
-        routes = _runnable(plan_routes(artifact.variant, target, via=options.via), options, observe)
+        routes = _runnable(_chosen(artifact, target, options), options, observe)
         _warm_up(artifact, routes[0], target, options, pool)
         observe(Event("source", artifact, running=True))
         source = sources.describe(artifact, info, options.inputs, area.directory, pool, options.timeout)
@@ -223,6 +223,19 @@ def _report_path(output: Path) -> Path:
     return output.with_name(output.name + ".convkit.json")
 
 
+def _chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list[Route]:
+    """The planner's routes, or the one that the user named."""
+    routes = plan_routes(artifact.variant, target, via=options.via)
+    if options.route is None:
+        return routes
+    named = [r for r in routes if tuple(r.names) == options.route]
+    if not named:
+        raise UsageError(
+            f"there is no route {' → '.join(options.route)}", hint="the routes are " + "; ".join(",".join(r.names) for r in routes)
+        )
+    return named
+
+
 def _runnable(routes: list[Route], options: ConvertOptions, observe: Observer) -> list[Route]:
     """The routes whose packages and toolchains are there; toolchains of the best route are provisioned."""
     ready: list[Route] = []
@@ -352,7 +365,7 @@ def check_routes(
         Per route its findings; None where its converter cannot tell in advance.
     """
     artifact, info = sources.identify(model, pytorch)
-    routes = _runnable(plan_routes(artifact.variant, target, via=options.via), options, observe)
+    routes = _runnable(_chosen(artifact, target, options), options, observe)
     source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
     judged: dict[str, list[Finding] | None] = {}
     for route in routes:

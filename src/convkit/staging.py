@@ -42,9 +42,13 @@ class Staging:
         for made in sorted(self.path.parent.iterdir(), key=lambda p: p == self.path):  # the model itself comes last
             final = self.output.parent / made.name
             old = self.directory / f"old-{made.name}"
-            if final.is_dir() and not final.is_symlink():
-                final.rename(old)
-            made.replace(final)
+            if made.is_dir() or (final.is_dir() and not final.is_symlink()):
+                # A directory cannot be replaced in one step, nor replace a file: the old one goes aside first.
+                if final.exists():
+                    final.rename(old)
+                made.rename(final)
+            else:
+                made.replace(final)
 
 
 @contextlib.contextmanager

@@ -129,6 +129,23 @@ def lstm(batch: Dim = "batch") -> onnx.ModelProto:
     )
 
 
+def gru(batch: Dim = "batch") -> onnx.ModelProto:
+    """Both directions, the whole sequence and the last state."""
+    return model(
+        [
+            ("Transpose", "seq", "t", {"perm": [1, 0, 2]}),
+            ("GRU", "t w r b", "y h", {"hidden_size": 5, "direction": "bidirectional", "linear_before_reset": 1}),
+            ("ReduceSum", "y steps", "s", {"keepdims": 0}),
+            ("Add", "s h", "a"),
+            ("Transpose", "a", "u", {"perm": [1, 0, 2]}),
+            ("Flatten", "u", "logits"),
+        ],
+        [tensor("seq", batch, 7, 4)],
+        [tensor("logits", batch, 10)],
+        {"w": weight(2, 15, 4), "r": weight(2, 15, 5), "b": weight(2, 30), "steps": np.array([0])},
+    )
+
+
 def attention(batch: Dim = "batch") -> onnx.ModelProto:
     """Self-attention over [batch, 6, 32] with 4 heads."""
     nodes = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorflow_models import FIXTURES, SIGNATURES, artifact, assert_agree, feeds, signature
+from tensorflow_models import FIXTURES, SIGNATURES, artifact, assert_agree, feeds, keras_file, saved_model, signature
 
 from convkit.artifact import Artifact
 from convkit.components import ConversionRequest
@@ -21,18 +21,16 @@ from convkit.signature import Signature
 
 @pytest.mark.parametrize("name", SIGNATURES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_values_and_signature_are_kept(
-    name: str, batch: int, keras_files: dict[str, Path], saved_models: dict[str, Path]
-) -> None:
-    source = runtime.load(artifact(Variant.KERAS, keras_files[name], name))
-    result = runtime.load(artifact(Variant.SAVEDMODEL, saved_models[name], name))
+def test_values_and_signature_are_kept(name: str, batch: int) -> None:
+    source = runtime.load(artifact(Variant.KERAS, keras_file(name), name))
+    result = runtime.load(artifact(Variant.SAVEDMODEL, saved_model(name), name))
     assert SIGNATURES[name].differences(result.signature) == []
     arrays = feeds(SIGNATURES[name], batch)
     assert_agree(source.run(arrays), result.run(arrays), 1e-6)
 
 
-def test_order_is_written_beside_the_graph(saved_models: dict[str, Path]) -> None:
-    written = json.loads((saved_models["two_branches"] / SIGNATURE_FILE).read_text())
+def test_order_is_written_beside_the_graph() -> None:
+    written = json.loads((saved_model("two_branches") / SIGNATURE_FILE).read_text())
     assert Signature.from_json(written["serving_default"]) == SIGNATURES["two_branches"]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from convkit.artifact import digest_of
 from convkit.components import ConversionRequest
@@ -66,6 +66,7 @@ _DYNAMIC = [
     models.square_image,
     models.convolution_1d,
     models.lstm,
+    models.gru,
     models.attention,
     models.two_inputs,
     models.tokens,
@@ -81,6 +82,15 @@ def test_signature_and_numbers(worker, tmp_path, build, batch):
     assert_same(source, result, [1, 2, 5] if batch == "batch" else [0])
     assert digest_of(source.path) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "out.tflite"]
+
+
+@pytest.mark.parametrize("build", [models.lstm, models.gru], ids=lambda f: f.__name__)
+def test_a_recurrent_model_forgets_between_runs(worker, tmp_path, build):
+    source = models.save(build(3), tmp_path / "model.onnx")
+    result, _ = convert(worker, source, tmp_path / "out.tflite")
+    session, feeds = litert_runtime.load(result), models.feeds_for(source.signature, 0)
+    first, second = (session.run(feeds)["logits"].copy() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize(("build", "tolerance"), [(models.scalar, 1e-6), (models.half, 2e-3), (models.old, 1e-6)])
@@ -127,7 +137,7 @@ def test_a_zero_pad_before_max_pooling_is_no_padding_of_the_pooling(worker, tmp_
     source = models.save(proto, tmp_path / "model.onnx")
     result, _ = convert(worker, source, tmp_path / "out.tflite")
     feeds = {"x": -1 - np.abs(models.feeds_for(source.signature, 0)["x"])}
-    wanted = onnx.reference.ReferenceEvaluator(proto).run(None, feeds)[0]
+    wanted = ReferenceEvaluator(proto).run(None, feeds)[0]
     np.testing.assert_allclose(litert_runtime.load(result).run(feeds)["y"], wanted, atol=1e-6)
 
 

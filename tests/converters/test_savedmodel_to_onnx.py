@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tensorflow_models import SIGNATURES, artifact, assert_agree, feeds, signature
+from tensorflow_models import SIGNATURES, artifact, assert_agree, feeds, saved_model, signature
 
 from convkit.artifact import Artifact
 from convkit.components import ConversionRequest
@@ -45,8 +45,8 @@ def run(path: Path, of: Signature, arrays: dict[str, np.ndarray]) -> dict[str, n
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_edge_and_values(name: str, saved_models: dict[str, Path], tmp_path: Path) -> None:
-    source = artifact(Variant.SAVEDMODEL, saved_models[name], name)
+def test_edge_and_values(name: str, tmp_path: Path) -> None:
+    source = artifact(Variant.SAVEDMODEL, saved_model(name), name)
     wanted = SIGNATURES[name]
     output = tmp_path / "model.onnx"
     converter.convert(ConversionRequest(source, output, wanted))
@@ -62,9 +62,9 @@ def test_edge_and_values(name: str, saved_models: dict[str, Path], tmp_path: Pat
     assert onnx.load(tmp_path / "again.onnx").opset_import[0].version == 15
 
 
-def test_static_sizes_of_the_signature_are_applied(saved_models: dict[str, Path], tmp_path: Path) -> None:
+def test_static_sizes_of_the_signature_are_applied(tmp_path: Path) -> None:
     wanted = signature(["tokens:int64[4,7]"], ["scores:float32[4,3]"])
-    source = artifact(Variant.SAVEDMODEL, saved_models["attention"], "attention")
+    source = artifact(Variant.SAVEDMODEL, saved_model("attention"), "attention")
     converter.convert(ConversionRequest(source, tmp_path / "m.onnx", wanted))
     assert edge(onnx.load(tmp_path / "m.onnx")) == expected_edge(wanted)
     arrays = feeds(wanted)
@@ -120,16 +120,14 @@ def test_all_unsupported_operators_are_listed_before_and_after(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_check_reports_no_false_gap(name: str, saved_models: dict[str, Path], tmp_path: Path) -> None:
-    source = artifact(Variant.SAVEDMODEL, saved_models[name], name)
+def test_check_reports_no_false_gap(name: str, tmp_path: Path) -> None:
+    source = artifact(Variant.SAVEDMODEL, saved_model(name), name)
     findings = converter.check(ConversionRequest(source, tmp_path / "m.onnx", SIGNATURES[name]))
     assert len(findings) > 5
     assert [f.operator for f in findings if f.verdict is Verdict.GAP] == []
 
 
-def test_large_weights_go_to_external_data(
-    saved_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_weights_go_to_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(converter, "_EXTERNAL_FROM", 100)
     import tensorflow as tf
 
@@ -144,8 +142,8 @@ def test_large_weights_go_to_external_data(
     assert_agree(runtime.load(source).run(arrays), run(tmp_path / "m.onnx", wanted, arrays))
 
 
-def test_impossible_opset(saved_models: dict[str, Path], tmp_path: Path) -> None:
-    source = artifact(Variant.SAVEDMODEL, saved_models["nchw"], "nchw")
+def test_impossible_opset(tmp_path: Path) -> None:
+    source = artifact(Variant.SAVEDMODEL, saved_model("nchw"), "nchw")
     with pytest.raises(ConversionError, match="99") as caught:
         converter.convert(ConversionRequest(source, tmp_path / "m.onnx", SIGNATURES["nchw"], options={"opset": 99}))
     assert "--option opset" in caught.value.hint

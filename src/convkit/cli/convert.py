@@ -27,6 +27,7 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--dynamic", multiple=True, metavar="NAME:AXIS=SYMBOL", help="Make a dimension dynamic. Repeatable.")
 @click.option("--output-names", metavar="A,B", help="Names for the outputs of a model that names none.")
 @click.option("--via", metavar="FORMAT", help="Force the route through a format.")
+@click.option("--route", metavar="A,B", help="Take exactly these converters, as `convkit plan` names them.")
 @click.option("--no-validate", is_flag=True, help="Convert without proof.")
 @click.option("--allow-drift", is_flag=True, help="Write the model although its numbers or its signature differ.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
@@ -47,6 +48,7 @@ def command(
     dynamic: tuple[str, ...],
     output_names: str | None,
     via: str | None,
+    route: str | None,
     no_validate: bool,
     allow_drift: bool,
     tolerance: tuple[str, ...],
@@ -82,6 +84,7 @@ def command(
                 weights=weights,
                 trust_pickle=trust_pickle,
                 via=via,
+                route=None if route is None else [n.strip() for n in route.split(",")],
                 validate=not no_validate,
                 allow_drift=allow_drift,
                 force=force,

@@ -222,11 +222,11 @@ def lower(model: Any, signature: Signature, component: str) -> tuple[Any, tuple[
     if signature.dynamic_dims:
         try:
             probes = [_probing.pinned(signature, sizes) for sizes in _probing.probe_sizes(signature)]
-            ir = _probing.merge(*(_lowered(model, probe, component, unroll=True) for probe in probes))
+            ir = _probing.merge(*(_lowered(model, probe, component) for probe in probes))
         except (_probing.NotUniformError, ConversionError) as error:
             _LOG.warning("two static lowerings cannot be merged: %s", error)
     if ir is None:
-        ir = _lowered(model, signature, component, unroll=False)
+        ir = _lowered(model, signature, component)
     notes = keep_signature(ir, signature, component)
     _check(ir, component)
     return ir, notes
@@ -242,7 +242,7 @@ def _prepared(model: Any, signature: Signature) -> Any:
     return _simplified(prepared)
 
 
-def _lowered(model: Any, signature: Signature, component: str, *, unroll: bool) -> Any:
+def _lowered(model: Any, signature: Signature, component: str) -> Any:
     """onnx2tf's own chain, in the order of its `export_tflite_model_flatbuffer_direct`."""
     from onnx2tf import tflite_builder as builder
 
@@ -252,9 +252,9 @@ def _lowered(model: Any, signature: Signature, component: str, *, unroll: bool) 
         builder.register_default_preprocess_rules()
         prepared, _ = builder.run_preprocess_pipeline(onnx_graph=prepared)
         ir = builder.lower_onnx_to_ir(onnx_graph=prepared, output_file_name="model", transpose_inputs_to_nhwc=False)
-        if unroll:
-            # LiteRT's recurrent operators keep a state with one row per sample, whose size no resize reaches.
-            ir, _ = builder.rewrite_model_ir_unroll_recurrent_ops(model_ir=ir)
+        # LiteRT's recurrent operators keep their state from one run to the next (measured: the second run of an LSTM was off by
+        # 6e-4), with one row per sample, which no resize reaches; and onnx2tf reads ONNX's Y_h out of it, as zeros.
+        ir, _ = builder.rewrite_model_ir_unroll_recurrent_ops(model_ir=ir)
         ir = builder.clone_model_ir_with_float32(ir)
         builder.prune_identity_cast_operators(ir, preserve_model_outputs=True)
         builder.optimize_redundant_transpose_operators(ir, preserve_model_outputs=True)

@@ -51,9 +51,6 @@ _BROADCASTING = frozenset(
 # Operators with an operand that is a shape, and its position.
 _SHAPE_OPERANDS = {"RESHAPE": 1, "BROADCAST_TO": 1, "FILL": 0, "TRANSPOSE_CONV": 0}
 
-# What RESHAPE's options keep of the ONNX node, for onnx2tf's own passes; the file holds `newShape` only.
-_RESHAPE_SOURCES = ("newShape", "onnxRawNewShape")
-
 
 class NotUniformError(Exception):
     """The two lowerings differ by more than sizes."""
@@ -144,7 +141,14 @@ def _merge_tensor(
     differing = [axis for axis, (a, b) in enumerate(zip(tensor.shape, twin.shape, strict=True)) if a != b]
     if tensor.data is None:
         if differing and tensor.is_variable:
-            raise NotUniformError(f"the state '{tensor.name}' has one row per sample")
+            # An initial state that nothing writes to: zeros.
+            if not all(op.op_type in _BROADCASTING for op, _ in consumers):
+                raise NotUniformError(f"the state '{tensor.name}' has one row per sample")
+            tensor.shape = [1 if axis in differing else d for axis, d in enumerate(tensor.shape)]
+            tensor.shape_signature = list(tensor.shape)
+            tensor.data = np.zeros(tensor.shape, tensor.dtype.lower())
+            tensor.is_variable = False
+            return
         tensor.shape_signature = [-1 if axis in differing else d for axis, d in enumerate(tensor.shape)]
         tensor.shape = [1 if axis in differing else d for axis, d in enumerate(tensor.shape)]
         return
@@ -249,15 +253,12 @@ def _is_rest(axis: int, mine: Any, other: Any, begin: Any, source: Any, twin: An
 
 
 def _merge_options(ir: Any, one: Any, other: Any) -> None:
-    mine, theirs = dict(one.options), dict(other.options)
     if one.op_type == "RESHAPE":
-        for options in (mine, theirs):
-            for key in _RESHAPE_SOURCES:
-                options.pop(key, None)
+        # Of its options the file holds `newShape` only, and LiteRT that only where there is no operand.
         shape = ir.tensors[one.inputs[1]].data if len(one.inputs) > 1 else None
-        if shape is None and one.options.get("newShape") != other.options.get("newShape"):
-            one.options["newShape"] = []  # LiteRT reads the operand then
-        elif shape is not None:
+        if shape is not None:
             one.options["newShape"] = [int(d) for d in shape]
-    if repr(mine) != repr(theirs):
-        raise NotUniformError(f"{one.op_type} has other options")
+        elif one.options.get("newShape") != other.options.get("newShape"):
+            one.options["newShape"] = []
+    elif repr(one.options) != repr(other.options):
+        raise NotUniformError(f"{one.op_type} has the options {one.options} and {other.options}")

@@ -6,12 +6,14 @@ and `convkit.converters._model_ir` for how the signature is kept. Source: https:
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.converters import _onnx2tf
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding
-from convkit.signature import Signature
+from convkit.signature import Signature, TensorSpec
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -38,7 +40,7 @@ CONVERTER = Converter(
 )
 
 # The first is the size that LiteRT prepares a file with; a file that has it baked in fails at the others.
-_BATCHES = (1, 2, 5)
+_SIZES = (1, 5, 2)
 
 
 def check(request: ConversionRequest) -> list[Finding]:
@@ -69,26 +71,40 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
 
 def _check_resizing(path: str, signature: Signature) -> None:
-    """Has LiteRT prepare the file, as far as it does so without data, at several sizes of each dynamic dimension.
+    """Has LiteRT prepare the file at several sizes of the dynamic dimensions, and run it at the last, on zeros.
 
     Raises:
-        ConversionError: It cannot: a size is baked in.
+        ConversionError: It cannot, or an output does not follow: a size is baked in.
     """
+    import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path)
     positions = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
-    for size in _BATCHES:
-        try:
+    size = 0
+    try:
+        for size in _SIZES:
             for spec in signature.inputs:
                 interpreter.resize_tensor_input(positions[spec.name], spec.concrete({}, size))
             interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            if len(signature.dynamic_dims) > 1:
-                return  # the model itself may refuse equal sizes of different dimensions; the proof has better ones
-            text = " ".join(str(error).split())[:300]
-            raise ConversionError(
-                f"the dynamic dimension '{signature.dynamic_dims[0]}' cannot be kept: LiteRT fails at {size}: {text}",
-                component=CONVERTER.name,
-                hint="give --option static=true to pin it to the size of the example inputs",
-            ) from error
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        interpreter.invoke()
+        for spec, detail in zip(signature.outputs, interpreter.get_output_details(), strict=True):
+            _check_shape(spec, detail["shape"], dict.fromkeys(signature.dynamic_dims, size))
+    except (RuntimeError, ValueError) as error:
+        if len(signature.dynamic_dims) > 1:
+            return  # the model itself may refuse equal sizes of different dimensions; the proof has better ones
+        text = " ".join(str(error).split())[:300]
+        raise ConversionError(
+            f"the dynamic dimension '{signature.dynamic_dims[0]}' cannot be kept: at size {size}: {text}",
+            component=CONVERTER.name,
+            hint="give --option static=true to pin it to the size of the example inputs",
+        ) from error
+
+
+def _check_shape(spec: TensorSpec, shape: Sequence[int], sizes: Mapping[str, int]) -> None:
+    """Raises ValueError where an output has not the size that the inputs give it."""
+    for axis, (wanted, got) in enumerate(zip(spec.shape or (), shape, strict=False)):
+        if sizes.get(str(wanted), got) != got:
+            raise ValueError(f"output '{spec.name}' has {got} in dimension {axis}, not {sizes[str(wanted)]}")

@@ -66,6 +66,10 @@ def _write(ir: Any, signature: Signature, directory: Path) -> None:
 
     if missing := exporter._collect_unsupported_ops_for_model(ir):
         raise ConversionError(f"onnx2tf's SavedModel writer has no {', '.join(missing)}", component=CONVERTER.name)
+    for operator in ir.operators:
+        if operator.op_type in {"ARG_MAX", "ARG_MIN"}:  # TensorFlow wants a scalar where LiteRT takes a vector of one
+            axis = ir.tensors[operator.inputs[1]]
+            axis.data, axis.shape, axis.shape_signature = axis.data.reshape(()), [], []
     module = exporter._SavedModelModule(model_ir=ir)
 
     def call(tensors: Sequence[Any]) -> list[Any]:

@@ -222,6 +222,45 @@ def _restore_padding(editor: GraphEditor, operator: Any, sizes: DynamicSizes) ->
         raise _refuse(editor, operator, "pads by a number of elements that stands for a dynamic size")
 
 
+def _restore_window(editor: GraphEditor, operator: Any, sizes: DynamicSizes) -> None:
+    """Makes the padding of a strided window explicit where SAME would mean another one at another size.
+
+    SAME splits `max(0, (ceil(size / stride) - 1) * stride + kernel - size)`: with a stride of 2 and a kernel of 3 that is
+    one before and one after an odd size, none before and one after an even one. PyTorch's padding does not vary.
+    """
+    name, options = editor.builtin(operator), operator.builtinOptions
+    source = int(operator.inputs[0])
+    shape = editor.shape(source)
+    if options.padding != editor.schema.Padding.SAME:
+        return
+    if name in {"CONV_2D", "DEPTHWISE_CONV_2D"}:
+        kernel = editor.shape(int(operator.inputs[1]))[1:3]
+        dilation = [options.dilationHFactor, options.dilationWFactor]
+    else:
+        kernel, dilation = [options.filterHeight, options.filterWidth], [1, 1]
+    strides = [options.strideH, options.strideW]
+    if not any(s > 1 and not isinstance(sizes.resolve(d), int) for s, d in zip(strides, shape[1:3], strict=True)):
+        return
+    pads = [[0, 0]]
+    for size, stride, cells, spread in zip(shape[1:3], strides, kernel, dilation, strict=True):
+        total = max(0, (-(-size // stride) - 1) * stride + (cells - 1) * spread + 1 - size)
+        pads.append([total // 2, total - total // 2])
+    pads.append([0, 0])
+    options.padding = editor.schema.Padding.VALID
+    if not any(map(any, pads)):
+        return
+    if name == "AVERAGE_POOL_2D":
+        raise _refuse(editor, operator, "averages over a padding that depends on a dynamic size")
+    padded = [sizes.resolve(d) for d in shape]
+    signature = [d + sum(p) if isinstance(d, int) else -1 for d, p in zip(padded, pads, strict=True)]
+    inputs = [source, editor.constant(np.array(pads, np.int32))]
+    if name == "MAX_POOL_2D":
+        lowest = -np.inf if editor.dtype(source).kind == "f" else np.iinfo(editor.dtype(source)).min
+        inputs.append(editor.constant(np.array(lowest, editor.dtype(source))))
+    kind = "PADV2" if len(inputs) == 3 else "PAD"
+    _replace_input(operator, 0, editor.add_before(operator, kind, inputs, editor.dtype(source), signature))
+
+
 _SPECIAL: Mapping[str, Callable[[GraphEditor, Any, DynamicSizes], None]] = {
     "RESHAPE": _restore_reshape,
     "SLICE": _restore_slice,
@@ -229,6 +268,10 @@ _SPECIAL: Mapping[str, Callable[[GraphEditor, Any, DynamicSizes], None]] = {
     "PAD": _restore_padding,
     "PADV2": _restore_padding,
     "MIRROR_PAD": _restore_padding,
+    "CONV_2D": _restore_window,
+    "DEPTHWISE_CONV_2D": _restore_window,
+    "MAX_POOL_2D": _restore_window,
+    "AVERAGE_POOL_2D": _restore_window,
 }
 
 

@@ -120,6 +120,15 @@ class GraphEditor:
         self.prologue.append(operator)
         return int(operator.outputs[0])
 
+    def add_before(
+        self, operator: Any, name: str, inputs: Sequence[int], dtype: Any, shape: Sequence[int], **options: Any
+    ) -> int:
+        """As `add`, but directly before an operator of the model, because an input is computed by the model."""
+        found = self.add(name, inputs, dtype, shape, **options)
+        position = next(i for i, o in enumerate(self.graph.operators) if o is operator)
+        self.graph.operators.insert(position, self.prologue.pop())
+        return found
+
     def _opcode(self, name: str) -> int:
         number = getattr(self.schema.BuiltinOperator, name)
         for index, code in enumerate(self.model.operatorCodes):
@@ -211,9 +220,7 @@ class GraphEditor:
         """The int32 vector 0, 1, …, size - 1."""
         key = ("range", size)
         if key not in self._computed:
-            scalar = self.add(
-                "RESHAPE", [self.size(size), self.constant(np.zeros([0], np.int32))], np.int32, [], newShape=[]
-            )
+            scalar = self.add("SQUEEZE", [self.size(size)], np.int32, [], squeezeDims=[0])
             bounds = [self.constant(np.array(0, np.int32)), scalar, self.constant(np.array(1, np.int32))]
             self._computed[key] = self.add("RANGE", bounds, np.int32, [-1])
         return self._computed[key]
@@ -242,7 +249,7 @@ _OPTIONS = {
     "FLOOR_MOD": "FloorModOptions", "MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions",
     "SHAPE": "ShapeOptions", "STRIDED_SLICE": "StridedSliceOptions", "CONCATENATION": "ConcatenationOptions",
     "CAST": "CastOptions", "RESHAPE": "ReshapeOptions", "RANGE": "RangeOptions", "BROADCAST_TO": "BroadcastToOptions",
-    "TILE": "TileOptions",
+    "SQUEEZE": "SqueezeOptions", "PAD": "PadOptions", "PADV2": "PadV2Options",
 }  # fmt: skip
 
 _VERSIONS = {"BROADCAST_TO": 3, "STRIDED_SLICE": 4, "FLOOR_DIV": 2, "FLOOR_MOD": 1, "CAST": 2, "MUL": 2}

@@ -118,7 +118,7 @@ def pin_sizes(
     replacements, derived = _plan_replacements(inner.graph, primes)
     sizes = DynamicSizes(
         primes,
-        {v: e for e in shapes if (v := _evaluate(e, primes)) and not _is_multiple(v, e, primes)},
+        {v: e for e in shapes if not _is_settled(e, primes) and not _is_multiple(v := _evaluate(e, primes), e, primes)},
         origins,
         derived,
         _defaults(primes, placeholders),
@@ -133,7 +133,8 @@ def pin_sizes(
         def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
             known = dict(zip(derived, flat[len(placeholders) :], strict=True))
             interpreter = _interpreter(self.program, replacements, known)
-            found = interpreter.run(*flat[: len(placeholders)], enable_io_processing=False)
+            with torch.fx.traceback.preserve_node_meta():
+                found = interpreter.run(*flat[: len(placeholders)], enable_io_processing=False)
             return tuple(v for v in torch.utils._pytree.tree_leaves(found) if v is not None)
 
     samples = [
@@ -281,15 +282,24 @@ def _choose_primes(
 
 def _is_unambiguous(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static: set[int]) -> bool:
     """Whether every symbolic size has a value that no static size, and no other expression, has."""
-    other = {symbol: 3 * prime + 1 for symbol, prime in primes.items()}
     values: dict[int, int] = {}
     for size in sizes:
-        value = _evaluate(size, primes)
-        if value <= 1 or value in static:
-            return False
-        if values.setdefault(value, _evaluate(size, other)) != _evaluate(size, other):
+        if _is_settled(size, primes):
+            continue
+        value, elsewhere = _evaluate(size, primes), _evaluate(size, _others(primes))
+        if value <= 1 or value in static or values.setdefault(value, elsewhere) != elsewhere:
             return False
     return True
+
+
+def _others(primes: Mapping[str, int]) -> dict[str, int]:
+    """Sizes other than the primes, to tell expressions apart that agree on the primes."""
+    return {symbol: 3 * prime + 1 for symbol, prime in primes.items()}
+
+
+def _is_settled(size: sympy.Expr, primes: Mapping[str, int]) -> bool:
+    """Whether an expression does not vary (`min(4, batch)` for batches that are larger)."""
+    return _evaluate(size, primes) == _evaluate(size, _others(primes))
 
 
 class _Needs:

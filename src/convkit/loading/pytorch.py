@@ -299,7 +299,8 @@ def root_module(inner: Any, names: Sequence[str]) -> torch.nn.Module:
         def forward(self, *arguments: Any) -> tuple[torch.Tensor, ...]:
             return tuple(tensor for _, tensor in named_tensors(self.model(*arguments)))
 
-    root = ConvkitRoot().eval()
+    root = ConvkitRoot()
+    root.training = False  # not eval(): a program's own module refuses the recursive call
     # torch.export names placeholders after the parameters that `inspect` sees.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     signature = inspect.Signature([inspect.Parameter(_identifier(n), kind) for n in names])

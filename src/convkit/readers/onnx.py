@@ -29,6 +29,8 @@ _MODEL_FIELDS = {
     26: BYTES,
 }  # fmt: skip
 _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
+# Tags of what exporters write after the IR version: producer, domain, graph, opset.
+_AFTER_VERSION = {b"\x12", b"\x22", b"\x3a", b"\x42"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _KNOWN_DOMAINS = {
     "com.microsoft": "ONNX Runtime (operators of com.microsoft)",
@@ -52,19 +54,14 @@ def matches(path: Path, head: bytes) -> Variant | None:
                     return None
                 seen.add(number)
     except DamagedFileError as error:
-        # Enough of it was one to say that this is a damaged model, and not some other file.
-        if {_IR_VERSION, _GRAPH} <= seen or (_IR_VERSION in seen and b"\x3a" in head and _names_a_producer(head)):
+        # Enough of it was there to say that this is a damaged model, and not some other file.
+        if _IR_VERSION in seen and (_GRAPH in seen or head[2:3] in _AFTER_VERSION):
             raise UnreadableModelError(
                 f"{path} is a truncated or corrupt ONNX file ({error})",
                 hint="compare its size with the original, and download or save it again",
             ) from error
         return None
     return Variant.ONNX if _GRAPH in seen and seen & {_IR_VERSION, _OPSET_IMPORT} else None
-
-
-def _names_a_producer(head: bytes) -> bool:
-    """Whether a file that starts with an IR version goes on with a producer's name in plain text, as most models do."""
-    return head[2:3] in {b"\x12", b"\x3a", b"\x42"}
 
 
 def read(path: Path, variant: Variant) -> ModelInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -66,7 +67,8 @@ def _refuse_lone_graphs(path: Path, head: bytes) -> None:
 
 def _has_fields(path: Path, allowed: Mapping[int, int]) -> bool:
     try:
-        return all(allowed.get(number) == kind for number, kind, _, _ in top_level_fields(path.read_bytes()))
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return all(allowed.get(number) == kind for number, kind, _, _ in top_level_fields(data))
     except DamagedFileError:
         return False
 

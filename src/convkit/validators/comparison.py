@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from convkit.validators.domains import integer_bounds
 from convkit.validators.inputs import InputSet, generated
 from convkit.validators.numerics import compare_outputs
 from convkit.validators.tolerance import default_tolerance
-from convkit.workers.pool import Answer, WorkerPool
+from convkit.workers.pool import Answer, Worker, WorkerPool
 
 __all__ = ["Comparison", "runtime_of", "titled"]
 
@@ -113,8 +113,10 @@ class Comparison:
                 timeout=self.timeout,
             )
 
-        with ThreadPoolExecutor(2) as threads:
-            answers = [f.result() for f in [threads.submit(run_side, side) for side in (0, 1)]]
+        if pool.worker(sides[0].host) is pool.worker(sides[1].host):
+            answers = [run_side(0), run_side(1)]
+        else:
+            answers = _both(run_side, [pool.worker(s.host) for s in sides])
         report = ValidationReport(titled(sides[0]), titled(sides[1]))
         if info.signature is not None:
             report.signature_differences = signature.differences(info.signature)
@@ -168,6 +170,17 @@ class Comparison:
         silent = [name for name, scale in scales.items() if scale == 0.0]
         if silent:
             report.notes.append(f"output {', '.join(silent)} was zero (or empty) on all inputs: that proves little")
+
+
+def _both(run_side: Callable[[int], Answer], workers: list[Worker]) -> list[Answer]:
+    """Runs both sides at the same time; when one fails, the other is not waited for."""
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(run_side, side) for side in (0, 1)]
+        _, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in unfinished:
+            workers[futures.index(future)].abandon()
+        failed = [f for f in futures if f not in unfinished and f.exception() is not None]
+        return [f.result() for f in (failed or futures)]
 
 
 def _aligned(wanted: Signature, found: Signature | None) -> Signature:

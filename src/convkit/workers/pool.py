@@ -156,6 +156,13 @@ class Worker:
         with self._lock:
             self._kill()
 
+    def abandon(self) -> None:
+        """Ends the process although another thread waits for its answer: that thread gets a WorkerCrashError."""
+        process = self._process
+        if process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+
     def _send(self, target: str, arguments: Mapping[str, Any]) -> int:
         number = next(self._ids)
         data = json.dumps({"id": number, "target": target, "arguments": dict(arguments)}).encode() + b"\n"

@@ -1,0 +1,151 @@
+"""The flow of a conversion: what is written, what never is, and what a dying worker leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import convkit
+from convkit.reports.schema import Verdict
+
+
+def everything_in(directory):
+    return sorted(str(p.relative_to(directory)) for p in directory.rglob("*"))
+
+
+def test_a_conversion_is_proved_and_its_report_is_beside_it(model, tmp_path, pool):
+    result = convkit.convert(model("digits_cnn", "onnx"), "litert", tmp_path / "cnn.tflite", pool=pool)
+    assert result.ok
+    assert result.artifact.path == tmp_path / "cnn.tflite"
+    assert str(result.artifact.signature) == "image: float32[batch,1,8,8] → logits: float32[batch,10]"
+    assert everything_in(tmp_path) == ["cnn.tflite", "cnn.tflite.convkit.json"]
+    report = json.loads((tmp_path / "cnn.tflite.convkit.json").read_text())
+    assert report["schema_version"] == 1
+    assert report["verdict"] == "proved"
+    assert report["target"]["digest"].startswith("sha256:")
+    assert {s["name"] for s in report["attempts"][-1]["stages"]} >= {"convert", "validate"}
+    assert all(s["peak_memory"] > 0 for s in report["attempts"][-1]["stages"])
+    assert report["versions"]["onnxruntime"]
+
+
+def test_nothing_is_overwritten_without_force(model, tmp_path, pool):
+    output = tmp_path / "cnn.tflite"
+    output.write_text("precious")
+    with pytest.raises(convkit.OutputExistsError) as caught:
+        convkit.convert(model("digits_cnn", "onnx"), "litert", output, pool=pool)
+    assert "--force" in caught.value.hint
+    assert output.read_text() == "precious"
+    assert convkit.convert(model("digits_cnn", "onnx"), "litert", output, force=True, validate=False, pool=pool).verdict == "unvalidated"
+    assert output.read_bytes()[4:8] == b"TFL3"
+
+
+def test_a_directory_output_takes_the_models_name(model, tmp_path, pool):
+    result = convkit.convert(model("digits_cnn", "onnx"), "litert", tmp_path, validate=False, pool=pool)
+    assert result.artifact.path == tmp_path / "digits_cnn.tflite"
+
+
+def test_a_savedmodel_directory_is_replaced_whole(model, tmp_path, pool):
+    output = tmp_path / "cnn.savedmodel"
+    for _ in range(2):
+        convkit.convert(model("digits_cnn", "keras"), "savedmodel", output, force=True, pool=pool)
+        (output / "left-over").write_text("from before")
+    convkit.convert(model("digits_cnn", "keras"), "savedmodel", output, force=True, pool=pool)
+    assert not (output / "left-over").exists()
+    assert everything_in(tmp_path)[0] == "cnn.savedmodel"
+
+
+def test_drift_is_an_error_and_leaves_nothing(model, tmp_path, pool):
+    with pytest.raises(convkit.DriftError, match="of its scale") as caught:
+        convkit.convert(model("digits_cnn", "keras"), "onnx", tmp_path / "cnn.onnx", tolerance=1e-12, pool=pool)
+    assert everything_in(tmp_path) == []
+    report = caught.value.report
+    assert report.attempts[0].verdict is Verdict.DRIFT
+    assert report.attempts[0].validation.required > 1e-12
+
+
+def test_allowed_drift_is_written_and_said(model, tmp_path, pool):
+    output = tmp_path / "cnn.onnx"
+    result = convkit.convert(model("digits_cnn", "keras"), "onnx", output, tolerance=1e-12, allow_drift=True, pool=pool)
+    assert not result.ok
+    assert json.loads((tmp_path / "cnn.onnx.convkit.json").read_text())["verdict"] == "drift"
+
+
+def test_the_users_own_inputs_are_the_proof(model, tmp_path, pool, fixtures):
+    images = np.load(fixtures / "digits_test.npz")["image"][:50]
+    result = convkit.convert(model("digits_cnn", "onnx"), "litert", tmp_path / "a.tflite", inputs=[images], pool=pool)
+    assert [s.recipe for s in result.report.validation.sets] == ["given"]
+    assert result.report.validation.top1 == 1.0
+
+
+def test_a_file_with_a_lying_suffix_is_known_by_its_content(model, tmp_path, pool):
+    liar = tmp_path / "model.tflite"
+    liar.write_bytes(model("digits_cnn", "onnx").read_bytes())
+    result = convkit.convert(liar, "litert", tmp_path / "out.tflite", pool=pool)
+    assert result.report.source.variant is convkit.Variant.ONNX
+
+
+def test_the_source_is_never_written_to(model, tmp_path, pool):
+    source = tmp_path / "cnn.onnx"
+    source.write_bytes(model("digits_cnn", "onnx").read_bytes())
+    before = source.read_bytes(), source.stat().st_mtime_ns
+    convkit.convert(source, "litert", tmp_path / "cnn.tflite", pool=pool)
+    assert (source.read_bytes(), source.stat().st_mtime_ns) == before
+    with pytest.raises(convkit.UsageError):
+        convkit.convert(source, "litert", source, force=True, pool=pool)
+
+
+@pytest.mark.parametrize("stage", ["source", "convert", "validate"])
+def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixtures, tmp_path, pool):
+    """The worker is stopped when the stage begins and killed a moment later: the call is under way for certain."""
+    killed: list[float] = []
+
+    def kill(event):
+        if event.stage != stage or not event.running or killed:
+            return
+        pid = pool.running()["torch"]
+        os.kill(pid, signal.SIGSTOP)
+
+        def finish():
+            killed.append(time.monotonic())
+            os.kill(pid, signal.SIGKILL)
+
+        threading.Timer(0.3, finish).start()
+
+    def convert(observe=None):
+        return convkit.convert(
+            fixtures / "digits_lstm" / "digits_lstm.safetensors",
+            "pytorch",
+            tmp_path / "lstm.pt2",
+            model_factory=f"{fixtures / 'models.py'}:build_digits_lstm",
+            input_specs=["rows:float32[batch,8,8]"],
+            pool=pool,
+            observe=observe,
+        )
+
+    with pytest.raises(convkit.WorkerCrashError, match="SIGKILL") as caught:
+        convert(kill)
+    assert time.monotonic() - killed[0] < 1
+    assert caught.value.log is not None
+    assert everything_in(tmp_path) == []
+    assert convert().ok
+
+
+def test_the_parent_imports_no_framework(model, tmp_path):
+    """A whole conversion in a fresh process, which then says what it has imported."""
+    import subprocess
+    import sys
+
+    code = (
+        "import convkit, sys\n"
+        f"convkit.convert({str(model('digits_cnn', 'onnx'))!r}, 'litert', {str(tmp_path / 'a.tflite')!r})\n"
+        "heavy = {'torch', 'tensorflow', 'keras', 'onnxruntime', 'ai_edge_litert', 'executorch', 'jax'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
