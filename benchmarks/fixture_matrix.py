@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 import convkit
-from convkit.artifact import Artifact
 from convkit.arrays import load_arrays, save_arrays
+from convkit.artifact import Artifact
 from convkit.planner import Route, plan_routes
 from convkit.validators.comparison import runtime_of
 from convkit.workers.pool import default_pool
@@ -121,7 +121,11 @@ def main() -> int:
         spec = str(convkit.TensorSpec.from_json(fact["inputs"][0])).replace(" ", "")
         for variant in VARIANTS:
             path = FIXTURES / name / f"{name}.{variant}"
-            kind = convkit.Variant.MODULE_FACTORY if "factory" in str(loading(name, variant, spec)) else convkit.inspect(path).variant
+            kind = (
+                convkit.Variant.MODULE_FACTORY
+                if "factory" in str(loading(name, variant, spec))
+                else convkit.inspect(path).variant
+            )
             planned += [
                 (name, variant, target, route, fact["test_accuracy"], spec)
                 for target in TARGETS
@@ -134,7 +138,10 @@ def main() -> int:
             row = convert(*case, Path(directory))
             rows.append(row)
             told = f"{row.difference:.1e} accuracy {row.accuracy:.4f}" if row.passed else row.why
-            print(f"{'ok  ' if row.passed else 'FAIL'} {row.seconds:5.1f} s  {row.source} → {row.target}: {row.route}  {told}", flush=True)
+            print(
+                f"{'ok  ' if row.passed else 'FAIL'} {row.seconds:5.1f} s  {row.source} → {row.target}: {row.route}  {told}",
+                flush=True,
+            )
     failed = sum(not r.passed for r in rows)
     print(f"{len(rows) - failed} passed, {failed} failed")
     if options.json:

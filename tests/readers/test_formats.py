@@ -164,6 +164,44 @@ def test_a_checkpoint_is_a_state_dict_and_says_so(tmp_path: Path) -> None:
     assert any("under 'model', beside epoch" in note for note in info.notes)
 
 
+def rewritten_program(tmp_path: Path, added: dict[str, bytes], *, old_layout: bool = False) -> Path:
+    """The exported program of the fixture with more members, or as torch before 2.8 laid it out."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(CNN / f"{CNN.name}.pt2") as source, zipfile.ZipFile(stream, "w") as target:
+        if old_layout:
+            (model,) = (name for name in source.namelist() if name.endswith("models/model.json"))
+            target.writestr("serialized_exported_program.json", source.read(model))
+        else:
+            for name in source.namelist():
+                target.writestr(name, source.read(name))
+        for name, content in added.items():
+            target.writestr(name, content)
+    return write(tmp_path / "m.pt2", stream.getvalue())
+
+
+def test_an_exported_program_takes_names_from_convkits_own_file(tmp_path: Path) -> None:
+    kept = {
+        "name": "serving_default",
+        "inputs": [{"name": "pixels", "dtype": "float32", "shape": ["n", 1, 8, 8]}],
+        "outputs": [{"name": "scores", "dtype": "float32", "shape": ["n", 10]}],
+    }
+    info = inspect(rewritten_program(tmp_path, {f"{CNN.name}/extra/convkit.json": json.dumps(kept).encode()}))
+    assert str(info.signature) == "pixels: float32[n,1,8,8] → scores: float32[n,10]"
+
+
+def test_names_that_do_not_fit_are_ignored(tmp_path: Path) -> None:
+    info = inspect(rewritten_program(tmp_path, {f"{CNN.name}/extra/convkit.json": b'{"inputs": [], "outputs": []}'}))
+    assert str(info.signature) == "image: float32[batch,1,8,8] → logits: float32[batch,10]"
+    assert any("convkit.json" in note for note in info.notes)
+
+
+def test_the_old_layout_of_exported_programs(tmp_path: Path) -> None:
+    info = inspect(rewritten_program(tmp_path, {}, old_layout=True))
+    assert info.variant is Variant.EXPORTED_PROGRAM
+    assert str(info.signature) == "image: float32[batch,1,8,8] → logits: float32[batch,10]"
+    assert not info.has_examples
+
+
 def test_pickles_are_read_as_data() -> None:
     content = {"a": [1, (2, "x")], "b": np.dtype("float32"), "c": {1, 2}, "d": b"raw"}
     for protocol in range(6):

@@ -22,7 +22,8 @@ def wheelhouse(tmp_path_factory):
     info = "tiny_tool-1.0.dist-info"
     files = {
         "tinytool.py": "ANSWER = 42\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny-tool\nVersion: 1.0\nRequires-Python: >=4\nRequires-Dist: nothing-like-it\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tiny-tool\nVersion: 1.0\nRequires-Python: >=4\n"
+        "Requires-Dist: nothing-like-it\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
@@ -150,7 +151,7 @@ def test_versions_come_from_the_lock(tmp_path):
 def test_nothing_is_installed_unasked(monkeypatch, offline):
     if offline:
         monkeypatch.setenv("CONVKIT_OFFLINE", offline)
-    with pytest.raises(ToolchainError, match="'onnx2tf' .* is not installed") as caught:
+    with pytest.raises(ToolchainError, match=r"'onnx2tf' .* is not installed") as caught:
         toolchains.ensure("onnx2tf", auto=offline is not None)
     assert "convkit toolchain install onnx2tf" in caught.value.hint
     assert not toolchains.get("onnx2tf").directory.exists()

@@ -35,6 +35,7 @@ _LOG = logging.getLogger(__name__)
 _OLDEST_OPSET = 11
 _UPGRADE_TO = 17
 _DEFAULT_DOMAINS = ("", "ai.onnx")
+_DEPTH = 3
 
 
 def request_signature(request: ConversionRequest, component: str) -> Signature:
@@ -171,13 +172,13 @@ def check(request: ConversionRequest, component: str) -> list[Finding]:
     prepared = _prepared(model, signature)
     try:
         builder.register_default_preprocess_rules()
-        prepared, _ = builder.run_preprocess_pipeline(onnx_graph=prepared)
-        report = builder.build_op_coverage_report(onnx_graph=prepared, output_file_name="model")
+        gaps, rewritten = _unsupported(prepared), frozenset[str]()
+        inlined, candidates = _inlined(prepared) if gaps else (None, rewritten)
+        if inlined is not None:
+            left = _unsupported(inlined)
+            rewritten = candidates if not left.keys() - gaps.keys() else rewritten
     except (SystemExit, Exception) as error:
         raise _failure(error, component) from error
-    gaps: dict[str, list[dict[str, Any]]] = {}
-    for node in report["unsupported_nodes"]:
-        gaps.setdefault(node.get("onnx_op") or node.get("node_op") or "?", []).append(node)
     findings = [
         Finding(
             operator,
@@ -188,6 +189,11 @@ def check(request: ConversionRequest, component: str) -> list[Finding]:
             hint="replace it in the model, or see `convkit plan` for another route",
         )
         for operator, nodes in sorted(gaps.items())
+        if operator not in rewritten
+    ]
+    findings += [
+        Finding(operator, len(gaps[operator]), Verdict.REWRITTEN, "replaced by its definition in the ONNX standard")
+        for operator in sorted(rewritten & gaps.keys())
     ]
     return findings + [Finding(o, n, Verdict.LEGAL) for o, n in sorted(counts.items()) if o not in gaps]
 
@@ -250,8 +256,13 @@ def _lowered(model: Any, signature: Signature, component: str) -> Any:
     flatten_outputs(prepared.graph)
     try:
         builder.register_default_preprocess_rules()
-        prepared, _ = builder.run_preprocess_pipeline(onnx_graph=prepared)
-        ir = builder.lower_onnx_to_ir(onnx_graph=prepared, output_file_name="model", transpose_inputs_to_nhwc=False)
+        try:
+            ir = _lower_prepared(prepared)
+        except NotImplementedError:
+            inlined, _ = _inlined(prepared)
+            if inlined is None:
+                raise
+            ir = _lower_prepared(inlined)
         # LiteRT's recurrent operators keep their state from one run to the next (measured: the second run of an LSTM was off by
         # 6e-4), with one row per sample, which no resize reaches; and onnx2tf reads ONNX's Y_h out of it, as zeros.
         ir, _ = builder.rewrite_model_ir_unroll_recurrent_ops(model_ir=ir)
@@ -261,6 +272,57 @@ def _lowered(model: Any, signature: Signature, component: str) -> Any:
     except (SystemExit, Exception) as error:
         raise _failure(error, component) from error
     return ir
+
+
+def _lower_prepared(model: Any) -> Any:
+    """Raises NotImplementedError for an operator that has no builder, or that its builder refuses."""
+    from onnx2tf import tflite_builder as builder
+
+    model, _ = builder.run_preprocess_pipeline(onnx_graph=model)
+    return builder.lower_onnx_to_ir(onnx_graph=model, output_file_name="model", transpose_inputs_to_nhwc=False)
+
+
+def _unsupported(model: Any) -> dict[str, list[dict[str, Any]]]:
+    """onnx2tf's own complaints on a model, by operator."""
+    from onnx2tf import tflite_builder as builder
+
+    model, _ = builder.run_preprocess_pipeline(onnx_graph=model)
+    report = builder.build_op_coverage_report(onnx_graph=model, output_file_name="model")
+    gaps: dict[str, list[dict[str, Any]]] = {}
+    for node in report["unsupported_nodes"]:
+        gaps.setdefault(str(node.get("onnx_op") or node.get("node_op") or "?"), []).append(node)
+    return gaps
+
+
+def _inlined(model: Any) -> tuple[Any | None, frozenset[str]]:
+    """The model with ONNX's own definition in place of each operator that onnx2tf does not lower, and which those were.
+
+    The definition is the function body of the operator's schema; None where no unsupported operator has one.
+    """
+    import onnx
+
+    version = next(o.version for o in model.opset_import if o.domain in _DEFAULT_DOMAINS)
+    names: set[str] = set()
+    current = model
+    for _ in range(_DEPTH):  # a definition can use operators that need theirs
+        found = {operator for operator in _unsupported(current) if _has_definition(operator, version)}
+        if not found:
+            break
+        names |= found
+        ids = [(domain, operator) for domain in _DEFAULT_DOMAINS for operator in sorted(found)]
+        current = onnx.inliner.inline_selected_functions(current, ids, inline_schema_functions=True)
+        current = _simplified(current)
+    return (current if names else None), frozenset(names)
+
+
+def _has_definition(operator: str, version: int) -> bool:
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(operator, version)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def _check(ir: Any, component: str) -> None:

@@ -27,7 +27,7 @@ CONVERTER = Converter(
     ),
     cost=1.5,
     reason="exact for int8 and for convolutional models; lacks recurrent and newer operators",
-    options=(OPSET, Option("dequantize", "write a float model in place of a quantised one", False)),
+    options=(OPSET, Option("dequantize", "compute in float between the quantised inputs and outputs", False)),
 )
 
 
@@ -66,7 +66,9 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         model = to_onnx(process, CONVERTER.name)
     write(model, request.output, signature, inputs=named.inputs, outputs=named.outputs)
     if dequantize:
-        return ConversionOutcome(("quantisation was removed: quantised inputs and outputs are float32 now",))
+        return ConversionOutcome(
+            ("quantisation was removed between the inputs and the outputs: values differ from the source's by some steps",)
+        )
     return ConversionOutcome()
 
 

@@ -7,17 +7,20 @@ dynamic size pinned to a prime (`convkit.legalization.prime_sizes`), and the dyn
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
+from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
-    from convkit.artifact import Artifact
     from convkit.legalization.prime_sizes import DynamicSizes
     from convkit.legalization.target import Finding
 
@@ -98,18 +101,142 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         UnreadableModelError: torch cannot load the file.
     """
     from convkit.legalization.litert_dynamic import restore_dynamic_dims
-    from convkit.loading import tflite_signature
+    from convkit.loading.tflite_signature import rename_edges
 
+    signature = request.signature
+    if signature is None:
+        raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
     prepared = _prepare(request)
     _prepared.clear()  # lowering changes the program
     _lower(prepared, request.output)
-    if prepared.sizes.primes:
-        tflite_signature.edit_model(request.output, lambda model: restore_dynamic_dims(model, prepared.sizes))
-    if request.signature is not None:
-        tflite_signature.rename_edges(
-            request.output,
-            request.signature,
-            inputs=range(len(request.signature.inputs)),
-            outputs=range(len(request.signature.outputs)),
+    sizes = prepared.sizes
+    rename_edges(
+        request.output,
+        signature,
+        inputs=range(len(signature.inputs)),
+        outputs=range(len(signature.outputs)),
+        edit=(lambda model: restore_dynamic_dims(model, sizes)) if sizes.primes else None,
+    )
+    return ConversionOutcome(_notes(prepared))
+
+
+def _notes(prepared: _Prepared) -> tuple[str, ...]:
+    if not prepared.sizes.primes:
+        return ()
+    return (f"dynamic dimensions kept through one static conversion at {', '.join(map(str, prepared.sizes.primes.values()))}",)
+
+
+def _prepare(request: ConversionRequest) -> _Prepared:
+    """Loads, pins, exports and decomposes the program; kept from `check` to `convert`."""
+    from convkit.loading.pytorch import exported_program
+
+    stamp = request.source.path.stat()
+    key = (str(request.source.path), stamp.st_mtime_ns, stamp.st_size)
+    if key not in _prepared:
+        _prepared.clear()
+        _prepared[key] = _prepare_program(exported_program(request.source))
+    return _prepared[key]
+
+
+def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
+    import torch
+    from litert_torch import fx_infra
+    from litert_torch._convert import core
+
+    from convkit.legalization.prime_sizes import pin_sizes
+
+    pinned, samples, sizes, rewritten = pin_sizes(program)
+    try:
+        exported = torch.export.export(pinned, samples, strict=False)
+        exported = fx_infra.graph_utils.reset_from_node_meta(exported)
+        exported = fx_infra.safe_run_decompositions(exported, fx_infra.decomp.pre_convert_decomp(), can_skip=False)
+        _erase_assertions(exported.graph_module)
+        # The passes of litert_torch.convert, in its order.
+        exported = core._run_convert_passes(exported)
+    except Exception as error:
+        raise _failure("litert-torch cannot decompose the program", error) from error
+    counts = Counter(str(n.target) for n in program.graph.nodes if n.op == "call_function" and "aten." in str(n.target))
+    return _Prepared(exported, pinned, samples, sizes, rewritten, counts)
+
+
+def _erase_assertions(module: torch.fx.GraphModule) -> None:
+    """Decompositions assert what the inputs hold (`one_hot`); the file computes without looking."""
+    for node in reversed(module.graph.nodes):
+        if "_assert" in str(node.target) and not node.users:
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+
+
+def _gaps(prepared: _Prepared) -> list[Finding]:
+    """The operators without a lowering, after all decompositions."""
+    from litert_torch import fx_infra
+
+    from convkit.legalization.prime_sizes import place
+    from convkit.legalization.target import Finding, Verdict
+
+    program = prepared.program
+    try:
+        # Works on the graph of a copy: it retargets nodes of the one that it is given.
+        program = fx_infra.safe_run_decompositions(
+            _copy(program), fx_infra.decomp.pre_lower_decomp(), can_skip=False
         )
-    return ConversionOutcome()
+    except Exception as error:
+        raise _failure("litert-torch cannot decompose the program", error) from error
+    places: dict[tuple[str, str], Counter[str]] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function" and (reason := _why_not(node)):
+            places.setdefault((str(node.target), reason), Counter())[place(node)] += 1
+    return [
+        Finding(operator, found.total(), Verdict.GAP, reason, tuple(found), _GAP_HINT)
+        for (operator, reason), found in places.items()
+    ]
+
+
+def _copy(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    import copy
+
+    import torch
+
+    module = torch.fx.GraphModule(program.graph_module, copy.deepcopy(program.graph_module.graph))
+    module.meta.update(program.graph_module.meta)
+    return program._update(module, program.graph_signature)
+
+
+def _why_not(node: torch.fx.Node) -> str:
+    """Why LiteRT cannot have this operator; empty where it can."""
+    import operator
+
+    from litert_torch.backend import lowerings
+
+    name = str(node.target)
+    if node.target is operator.getitem:
+        return ""
+    if name in _WITHOUT_KERNEL:
+        return _WITHOUT_KERNEL[name]
+    if name == "aten.scatter_reduce.two" and node.args[4] not in _SCATTERS:
+        return f"LiteRT has no kernel for a scatter that reduces by {node.args[4]}"
+    return "" if lowerings.lookup(node.target) is not None else f"{CONVERTER.name} has no lowering for it"
+
+
+def _lower(prepared: _Prepared, output: Path) -> None:
+    from litert_torch._convert import litert_converter, signature
+
+    samples = prepared.samples
+    entry = signature.Signature("serving_default", prepared.pinned, samples, {})
+    try:
+        exporter = litert_converter.exported_programs_to_flatbuffer([prepared.program], [entry])
+        exporter.to_file(str(output))
+    except Exception as error:
+        raise _failure("litert-torch cannot lower the program", error) from error
+
+
+def _failure(what: str, error: Exception) -> ConversionError:
+    if isinstance(error, ConversionError):
+        return error
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = next((line for line in lines if "error:" in line), lines[0] if lines else type(error).__name__)
+    reason = reason.rpartition("error: ")[2][:300]
+    return ConversionError(
+        f"{what}: {reason}", component=CONVERTER.name, hint="see `convkit plan` for another route"
+    )

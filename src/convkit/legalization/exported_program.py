@@ -18,7 +18,7 @@ __all__ = ["Place", "calls", "operator_name", "operators", "place_of", "source_o
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
-_FOREIGN = re.compile(r"[/\\](torch|convkit[/\\]loading)[/\\]")
+_FOREIGN = re.compile(r"(^|[/\\])(torch|convkit[/\\]loading)[/\\]")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def place_of(node: torch.fx.Node) -> Place:
     """Where a node comes from; empty parts where the program does not record it."""
     module = ""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if stack:
+    if stack and not str(stack[-1][0]).startswith("_empty_nn_module_stack"):  # nodes that torch itself inserted
         module = str(stack[-1][0]).removeprefix("L['self'].")
         if "ConvkitRoot" in str(stack[0][1]):
             module = "" if module == "model" else module.removeprefix("model.")

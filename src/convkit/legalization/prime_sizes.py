@@ -11,7 +11,7 @@ a size, or 0, 1, 2, … up to one. Who restores the dynamic dimensions replaces 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from convkit.errors import ConversionError
 if TYPE_CHECKING:
     import sympy
     import torch
+
+    from convkit.legalization.size_operators import Replacement
 
 __all__ = ["DerivedInput", "DynamicSizes", "SizeOrigin", "pin_sizes", "place"]
 
@@ -99,8 +101,10 @@ def place(node: torch.fx.Node) -> str:
 
 def pin_sizes(
     program: torch.export.ExportedProgram,
-) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], DynamicSizes]:
+) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], DynamicSizes, dict[str, str]]:
     """A module with the static sizes of the program at primes, its sample inputs, and what the primes stand for.
+
+    The last result says which operators were rewritten, and why.
 
     The module takes the program's flat user inputs and the derived ones, and gives its flat user outputs.
 
@@ -115,7 +119,7 @@ def pin_sizes(
     origins = _origins(placeholders)
     shapes = list(_symbolic_sizes(inner.graph))
     primes = _choose_primes(program, inner, origins, shapes)
-    replacements, derived = _plan_replacements(inner.graph, primes)
+    replacements, derived = _plan_replacements(inner.graph)
     sizes = DynamicSizes(
         primes,
         {v: e for e in shapes if not _is_settled(e, primes) and not _is_multiple(v := _evaluate(e, primes), e, primes)},
@@ -144,7 +148,8 @@ def pin_sizes(
     for extra in derived:
         count = _evaluate(extra.size, primes) if extra.is_range else 1
         samples.append(torch.zeros(count, dtype=torch.int32))
-    return PinnedProgram(), tuple(samples), sizes
+    rewritten = {str(node.target): replacement.reason for node, replacement in replacements.items()}
+    return PinnedProgram(), tuple(samples), sizes, rewritten
 
 
 def _expression(size: Any) -> sympy.Expr:
@@ -319,12 +324,8 @@ class _Needs:
         return derived
 
 
-Replacement = Callable[..., Any]
-"""Called with the mapping of derived inputs to tensors, then with the node's own arguments."""
-
-
 def _plan_replacements(
-    graph: torch.fx.Graph, primes: Mapping[str, int]
+    graph: torch.fx.Graph,
 ) -> tuple[dict[torch.fx.Node, Replacement], tuple[DerivedInput, ...]]:
     from convkit.legalization.size_operators import plan_replacement
 
@@ -345,9 +346,11 @@ def _interpreter(
         def run_node(self, n: torch.fx.Node) -> Any:
             if n.op == "call_module" and n.target == "_guards_fn":
                 return None  # the guards hold for the ranges; there is nothing to convert in them
+            if "_assert" in str(n.target) or "sym_constrain" in str(n.target):
+                return None
             if n in replacements:
                 args, kwargs = self.fetch_args_kwargs_from_env(n)
-                return replacements[n](known, *args, **kwargs)
+                return replacements[n].compute(known, *args, **kwargs)
             return super().run_node(n)
 
     return PinningInterpreter(module)

@@ -1,7 +1,8 @@
-"""The PyTorch operators that compute with a dynamic size as a value, rewritten to read that size from a tensor.
+"""PyTorch operators that litert-torch cannot take as they are, rewritten.
 
-One function an operator family, registered with `@_rewrites`. It looks at the symbolic shapes of a node and returns None
-where the node does not depend on a dynamic size, else a function that does the same with the derived inputs of
+Most compute with a dynamic size as a value, and are made to read that size from a tensor; the last two are operators that
+LiteRT or its converter has no kernel for. One function an operator family, registered with `@_rewrites`. It looks at the symbolic shapes of a node and returns None
+where the node is fine as it is, else a function that does the same with the derived inputs of
 `prime_sizes`. Semantics: https://docs.pytorch.org/docs/stable/torch.compiler_ir.html and torch/_decomp.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from convkit.errors import ConversionError
@@ -17,21 +19,33 @@ if TYPE_CHECKING:
     import sympy
     import torch
 
-    from convkit.legalization.prime_sizes import DerivedInput, Replacement, _Needs
+    from convkit.legalization.prime_sizes import DerivedInput, _Needs
 
     Known = Mapping[DerivedInput, torch.Tensor]
+    Compute = Callable[..., Any]
 
-__all__ = ["plan_replacement"]
+__all__ = ["Replacement", "plan_replacement"]
 
-_planners: dict[str, Callable[[torch.fx.Node, _Needs], Replacement | None]] = {}
-
-_TO_END = (1 << 63) - 1
+_planners: dict[str, tuple[Callable[[torch.fx.Node, _Needs], Compute | None], str]] = {}
 
 
-def _rewrites(*operators: str) -> Callable[[Any], Any]:
+@dataclass(frozen=True)
+class Replacement:
+    """What computes a node.
+
+    Attributes:
+        compute: Called with the mapping of derived inputs to tensors, then with the node's own arguments.
+        reason: What it does instead, one clause.
+    """
+
+    compute: Compute
+    reason: str
+
+
+def _rewrites(*operators: str, reason: str = "reads the dynamic size at run time") -> Callable[[Any], Any]:
     def register(planner: Any) -> Any:
         for operator in operators:
-            _planners[f"aten.{operator}"] = planner
+            _planners[f"aten.{operator}"] = (planner, reason)
         return planner
 
     return register
@@ -43,8 +57,9 @@ def plan_replacement(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
     Raises:
         ConversionError: The node depends on a dynamic size in a way that is not expressible.
     """
-    planner = _planners.get(str(node.target))
-    return None if planner is None else planner(node, needs)
+    planner, reason = _planners.get(str(node.target), (None, ""))
+    compute = None if planner is None else planner(node, needs)
+    return None if compute is None else Replacement(compute, reason)
 
 
 def _refuse(node: torch.fx.Node, why: str) -> ConversionError:
@@ -98,7 +113,7 @@ def _divide(total: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
 
 
 @_rewrites("mean.dim", "mean.default")
-def _mean(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _mean(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape = _shape(node.args[0])
     dims = _argument(node, 1, "dim") if str(node.target) == "aten.mean.dim" else None
     axes = _axes(dims, len(shape))
@@ -115,7 +130,7 @@ def _mean(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 @_rewrites("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default",
            "_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")  # fmt: skip
-def _adaptive_avg_pool(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _adaptive_avg_pool(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape, wanted = _shape(node.args[0]), _argument(node, 1, "output_size")
     axes = list(range(len(shape) - len(wanted), len(shape)))
     if not _is_dynamic(*(shape[a] for a in axes)):
@@ -127,7 +142,7 @@ def _adaptive_avg_pool(node: torch.fx.Node, needs: _Needs) -> Replacement | None
 
 
 @_rewrites("var.correction", "var.dim", "var.default", "std.correction", "std.dim", "std.default")
-def _variance(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _variance(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape, (kind, overload) = _shape(node.args[0]), str(node.target).removeprefix("aten.").split(".")
     axes = _axes(None if overload == "default" else _argument(node, 1, "dim"), len(shape))
     if not _is_dynamic(*(shape[a] for a in axes)):
@@ -163,7 +178,7 @@ def _per_channel(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tenso
 
 
 @_rewrites("instance_norm.default")
-def _instance_norm(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _instance_norm(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape = _shape(node.args[0])
     if not _argument(node, 5, "use_input_stats") or not _is_dynamic(*shape[2:]):
         return None
@@ -173,7 +188,7 @@ def _instance_norm(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("group_norm.default")
-def _group_norm(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _group_norm(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape, groups = _shape(node.args[0]), int(_argument(node, 1, "num_groups"))
     if not _is_dynamic(*shape[2:]):
         return None
@@ -187,7 +202,7 @@ def _group_norm(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("arange.default", "arange.start", "arange.start_step")
-def _arange(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _arange(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     bounds = (0, node.args[0]) if str(node.target) == "aten.arange.default" else node.args[:2]
     step = node.args[2] if len(node.args) > 2 else 1
     if not any(_is_symbolic(b) for b in bounds):
@@ -201,7 +216,7 @@ def _arange(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("slice.Tensor")
-def _slice(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _slice(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     """Slices whose bounds count from the end of a dynamic axis, or that cut a dynamic length out of a static tensor."""
     shape = _shape(node.args[0])
     axis = int(_argument(node, 1, "dim", 0)) % len(shape)
@@ -228,7 +243,7 @@ def _slice(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("select.int")
-def _select(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _select(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape = _shape(node.args[0])
     axis, index = int(node.args[1]) % len(shape), node.args[2]  # type: ignore[arg-type]
     from_end = isinstance(index, int) and index < 0 and _is_dynamic(shape[axis])
@@ -239,7 +254,7 @@ def _select(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("roll.default")
-def _roll(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _roll(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape, shifts, dims = _shape(node.args[0]), _argument(node, 1, "shifts"), _argument(node, 2, "dims", [])
     if not dims or not _is_dynamic(*(shape[d] for d in dims)):
         return None
@@ -269,7 +284,7 @@ def _steps(size: sympy.Expr, needs: _Needs) -> DerivedInput | int:
 
 
 @_rewrites("tril.default", "triu.default")
-def _tril(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _tril(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     shape, diagonal = _shape(node.args[0]), _argument(node, 1, "diagonal", 0)
     if not _is_dynamic(*shape[-2:]):
         return None
@@ -288,7 +303,7 @@ def _tril(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("scaled_dot_product_attention.default")
-def _attention(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _attention(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     size = [_shape(node.args[0])[-2], _shape(node.args[1])[-2]]
     if not _argument(node, 5, "is_causal", False) or not _is_dynamic(*size):
         return None
@@ -306,7 +321,7 @@ def _attention(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 @_rewrites(*(f"{name}.{overload}" for name in ("add", "sub", "mul", "div", "rsub", "pow", "eq", "ne", "lt", "le", "gt", "ge",
                                                "remainder", "floor_divide") for overload in ("Tensor", "Scalar", "Tensor_Scalar")))  # fmt: skip # noqa: E501
-def _arithmetic(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _arithmetic(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     """`x * n` and the like, where n is a dynamic size."""
     if not _is_symbolic(node.args[1]):
         return None
@@ -330,7 +345,7 @@ _TENSOR = {"Tensor_Scalar": "Tensor_Tensor"}
 
 
 @_rewrites("scalar_tensor.default", "full.default", "full_like.default")
-def _constant(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
+def _constant(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     value = node.args[0] if str(node.target) == "aten.scalar_tensor.default" else node.args[1]
     if not _is_symbolic(value):
         return None
@@ -346,7 +361,7 @@ def _constant(node: torch.fx.Node, needs: _Needs) -> Replacement | None:
 
 
 @_rewrites("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
-def _recurrent(node: torch.fx.Node, _: _Needs) -> Replacement | None:
+def _recurrent(node: torch.fx.Node, _: _Needs) -> Compute | None:
     shape, batch_first = _shape(node.args[0]), bool(node.args[-1])
     if _is_dynamic(shape[1 if batch_first and len(shape) == 3 else 0]):
         raise _refuse(node, "runs over a dynamic number of steps, which would have to be unrolled")
@@ -354,8 +369,63 @@ def _recurrent(node: torch.fx.Node, _: _Needs) -> Replacement | None:
 
 
 @_rewrites("constant_pad_nd.default", "pad.default")
-def _pad(node: torch.fx.Node, _: _Needs) -> Replacement | None:
+def _pad(node: torch.fx.Node, _: _Needs) -> Compute | None:
     pads = _argument(node, 1, "pad")
     if any(_is_symbolic(p) for p in pads):
         raise _refuse(node, "pads by a dynamic number of elements")
     return None
+
+
+@_rewrites("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input",
+           reason="computes the unpadded result and crops it: litert-torch takes one padding only")  # fmt: skip
+def _conv_transpose(node: torch.fx.Node, _: _Needs) -> Compute | None:
+    """litert-torch fails to legalise most paddings of a transposed convolution; it takes `2 * padding == kernel - stride`."""
+    rank = len(_shape(node.args[0])) - 2
+    kernel = [int(k) for k in _shape(node.args[1])[2:]]
+
+    def spatial(position: int, name: str, default: int) -> list[int]:
+        given = _argument(node, position, name, default)
+        given = [given] if isinstance(given, int) else list(given)
+        return given * rank if len(given) == 1 else given
+
+    stride, padding, extra = spatial(3, "stride", 1), spatial(4, "padding", 0), spatial(5, "output_padding", 0)
+    dilation, groups = spatial(7, "dilation", 1), int(_argument(node, 6, "groups", 1))
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if not any(extra) and all(p == 0 or 2 * p == r - s for p, r, s in zip(padding, reach, stride, strict=True)):
+        return None
+    target: Any = node.target
+
+    def conv_transpose(known: Known, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *_: Any, **__: Any) -> Any:
+        import torch
+
+        full = target(x, weight, None, stride, [0] * rank, [0] * rank, groups, dilation)
+        # Output padding beyond the padding adds cells that no input reaches: they hold the bias alone.
+        beyond = [max(0, e - p) for e, p in zip(extra, padding, strict=True)]
+        if any(beyond):
+            full = torch.nn.functional.pad(full, [n for b in reversed(beyond) for n in (0, b)])
+        for axis, (p, e) in enumerate(zip(padding, extra, strict=True), start=2):
+            length = full.shape[axis] - beyond[axis - 2] - 2 * p + e
+            full = full.narrow(axis, p, length)
+        return full if bias is None else full + bias.reshape([-1] + [1] * rank)
+
+    return conv_transpose
+
+
+@_rewrites("sort.default", "sort.stable", "argsort.default", "argsort.stable",
+           reason="takes the top k of the whole axis: LiteRT has no kernel for a sort")  # fmt: skip
+def _sort(node: torch.fx.Node, _: _Needs) -> Compute | None:
+    shape, overload = _shape(node.args[0]), str(node.target)
+    named = overload.endswith("stable")
+    axis = int((node.kwargs.get("dim", -1) if named else _argument(node, 1, "dim", -1)) or 0)
+    descending = bool(node.kwargs.get("descending", False) if named else _argument(node, 2, "descending", False))
+    dtype = node.args[0].meta["val"].dtype  # type: ignore[union-attr]
+    if not shape or _is_dynamic(shape[axis]) or not (dtype.is_floating_point or dtype.is_signed):
+        return None
+    count, only_index = int(shape[axis]), "argsort" in overload
+
+    def sort(known: Known, x: torch.Tensor, *_: Any, **__: Any) -> Any:
+        # Ties keep their order in LiteRT's kernel, so this is a stable sort; negation reverses the order.
+        values, index = (x if descending else -x).topk(count, axis, True, True)
+        return index if only_index else (values if descending else -values, index)
+
+    return sort

@@ -13,7 +13,7 @@ position counted from the start of the file.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ def rename_edges(
     *,
     inputs: Sequence[int | str] | None = None,
     outputs: Sequence[int | str] | None = None,
+    edit: Callable[[Any], None] | None = None,
 ) -> Signature:
     """Gives the model in `path` the names, order and dynamic dimensions of `signature`; rewrites the file in place.
 
@@ -73,6 +74,7 @@ def rename_edges(
             in the SignatureDef or its tensor name. By default all are matched by name, or, when not all names are
             found, by position.
         outputs: The same for the outputs.
+        edit: Changes the object tree (`ModelT`) first, so that the file is read and written once.
 
     Returns:
         The signature that the file now has (with the file's own dtypes), for comparison with the one wanted.
@@ -83,6 +85,8 @@ def rename_edges(
     """
     data = _read(path)
     model = _unpack(path, data)
+    if edit is not None:
+        edit(model)
     order = _order(model)
     graph = model.subgraphs[0]
     positions_in = _positions("input", signature.inputs, order.inputs, order.signature_inputs, inputs)

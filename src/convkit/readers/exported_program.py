@@ -61,9 +61,13 @@ def describe(path: Path, archive: zipfile.ZipFile) -> ModelInfo:
     shapes = _tensor_shapes(graph)
     operators = Counter(_operators(graph))
     signature = _signature(module, shapes)
+    notes = []
     recorded = next((n for n in names if n.endswith(_EXTRA)), None)
     if recorded is not None:
-        signature = _with_recorded_names(signature, json.loads(read_member(archive, recorded)))
+        named = _with_recorded_names(signature, read_member(archive, recorded))
+        if named is None:
+            notes.append("the names in its extra/convkit.json do not fit the program: they are ignored")
+        signature = named or signature
     custom = sorted(name for name in operators if name.partition(".")[0] not in _KNOWN_NAMESPACES)
     schema = program.get("schema_version", {})
     metadata: dict[str, Any] = {
@@ -82,6 +86,7 @@ def describe(path: Path, archive: zipfile.ZipFile) -> ModelInfo:
         parameters=_parameters(module, shapes),
         metadata=metadata,
         requires=tuple(f"custom operator {name} (import the library that registers it)" for name in custom),
+        notes=tuple(notes),
         has_examples=any(example in name for name in names for example in _EXAMPLES),
     )
 
@@ -164,12 +169,17 @@ def _spec(name: str, arg: Any, shapes: Shapes, symbols: Mapping[str, str]) -> Te
     return TensorSpec(name, _SCALARS[kind], ()) if kind in _SCALARS else None
 
 
-def _with_recorded_names(found: Signature, recorded: Any) -> Signature:
-    """convkit keeps the names of the model that it converted beside the program; the program's own shapes decide."""
-    kept = Signature.from_json(recorded)
-    for mine, theirs in ((found.inputs, kept.inputs), (found.outputs, kept.outputs)):
-        if len(mine) != len(theirs):
-            raise DamagedFileError("the signature in extra/convkit.json does not fit the program")
+def _with_recorded_names(found: Signature, content: bytes) -> Signature | None:
+    """convkit keeps the names of the model that it converted beside the program; the program's own shapes decide.
+
+    None where the two do not fit: the file may have been edited by something that does not know of the names.
+    """
+    try:
+        kept = Signature.from_json(json.loads(content))
+    except (ValueError, LookupError, TypeError):
+        return None
+    if (len(found.inputs), len(found.outputs)) != (len(kept.inputs), len(kept.outputs)):
+        return None
     return Signature(
         tuple(map(_renamed, found.inputs, kept.inputs)), tuple(map(_renamed, found.outputs, kept.outputs)), kept.name
     )

@@ -6,7 +6,7 @@ What they look like: keras/src/models/functional.py (`functional_like_constructo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convkit.readers.damage import DamagedFileError
@@ -89,7 +89,8 @@ def signature_of_config(model: Any) -> Signature | None:
     layers = {layer.get("name") or layer["config"]["name"]: layer for layer in config["layers"]}
     if "input_layers" in config:
         inputs = [_input_spec(name, layers[name]) for _, name in _references(config["input_layers"])]
-        outputs = [_output_spec(key, layers[name], config) for key, name in _references(config["output_layers"])]
+        taken = _taken_tensors(config)
+        outputs = [_output_spec(key, layers[name], taken) for key, name in _references(config["output_layers"])]
         return Signature(tuple(inputs), tuple(outputs))
     return _sequential_signature(config, layers)
 
@@ -104,7 +105,7 @@ def _sequential_signature(config: Any, layers: dict[str, Any]) -> Signature | No
         return None
     name = first if layer.get("class_name") == "InputLayer" else f"{first}_input"
     source = TensorSpec(name, _dtype(layer), _shape(name, shape))
-    return Signature((source,), (_output_spec(last, output, config),))
+    return Signature((source,), (_output_spec(last, output, {}),))
 
 
 def _references(value: Any) -> list[tuple[str, str]]:
@@ -150,24 +151,28 @@ def _shape(name: str, shape: Sequence[Any]) -> tuple[Dim, ...]:
     return tuple(dynamic_dim(name, axis) if size is None else size for axis, size in enumerate(shape))
 
 
-def _output_spec(name: str, layer: Any, config: Any) -> TensorSpec:
+def _output_spec(name: str, layer: Any, taken: Mapping[str, Any]) -> TensorSpec:
     """The shape stands in the configuration when another layer takes the tensor, and follows from a dense layer's units."""
     layer_name = layer.get("name") or layer["config"]["name"]
-    for tensor in _tensors([other.get("inbound_nodes", []) for other in config["layers"]]):
-        if tensor.get("keras_history", [None])[0] == layer_name and len(_history_uses(config, layer_name)) == 1:
-            return TensorSpec(name, str(tensor.get("dtype", "float32")), _shape(name, tensor["shape"]))
-    taken = [tensor.get("shape") for tensor in _tensors(layer.get("inbound_nodes", []))]
-    built = (layer.get("build_config") or {}).get("input_shape") or (taken[0] if len(taken) == 1 else None)
+    if tensor := taken.get(layer_name):
+        return TensorSpec(name, str(tensor.get("dtype", "float32")), _shape(name, tensor["shape"]))
+    sources = [tensor.get("shape") for tensor in _tensors(layer.get("inbound_nodes", []))]
+    built = (layer.get("build_config") or {}).get("input_shape") or (sources[0] if len(sources) == 1 else None)
     units = (layer.get("config") or {}).get("units")
     if layer.get("class_name") == "Dense" and isinstance(built, list) and built and type(units) is int:
         return TensorSpec(name, _dtype(layer), _shape(name, [*built[:-1], units]))
     return TensorSpec(name, _dtype(layer), None)
 
 
-def _history_uses(config: Any, layer: str) -> set[tuple[Any, ...]]:
-    """The distinct tensors of a layer that other layers take: with more than one, none of them is *the* output."""
-    nodes = [other.get("inbound_nodes", []) for other in config["layers"]]
-    return {tuple(t["keras_history"]) for t in _tensors(nodes) if t.get("keras_history", [None])[0] == layer}
+def _taken_tensors(config: Any) -> dict[str, Any]:
+    """The tensor of each layer that other layers take; None where they take several, and none of them is *the* output."""
+    found: dict[str, Any] = {}
+    for tensor in _tensors([layer.get("inbound_nodes", []) for layer in config["layers"]]):
+        history = tensor.get("keras_history") or [None]
+        known = found.setdefault(history[0], tensor)
+        if known is not None and known["keras_history"] != history:
+            found[history[0]] = None
+    return found
 
 
 def _tensors(value: Any) -> Iterator[Any]:

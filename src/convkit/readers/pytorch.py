@@ -29,6 +29,7 @@ _PICKLE_LIMIT = 256 << 20
 # Keys under which training scripts keep a state dict.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "ema", "params", "weights")
 _SHOWN_GLOBALS = 12
+_SHOWN_NAMES = 8
 
 
 def matches(path: Path, head: bytes) -> Variant | None:
@@ -176,7 +177,7 @@ def _state_dict(pickle: Pickle) -> tuple[list[Any], list[str]]:
     for key in _WRAPPERS:
         inner = mapping_of(top.get(key))
         if inner is not None and any(tensor_record(value) for value in inner.values()):
-            others = ", ".join(str(k) for k in top if k != key and isinstance(k, str)) or "nothing else"
+            others = ", ".join([k for k in top if k != key and isinstance(k, str)][:_SHOWN_NAMES]) or "nothing else"
             return _records(inner), [f"a checkpoint: the state dict is under {key!r}, beside {others}"]
     if any(tensor_record(value) for value in top.values()):
         return _records(top), []

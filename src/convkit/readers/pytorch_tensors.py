@@ -94,9 +94,12 @@ def _record(function: str, args: tuple[Any, ...]) -> TensorRecord:
         raise TypeError("no storage")
     _, kind, key, *_ = storage.id
     dtype = args[6] if function == "_rebuild_tensor_v3" else kind
+    # Nothing of it may be printed or hashed before it is known to be plain: nested tuples can be made endless.
+    if type(key) not in {str, int}:
+        raise TypeError("its storage has no plain key")
     sizes = (*shape, *stride, offset)
     if len(shape) != len(stride) or len(shape) > _MAX_RANK or not all(type(n) is int and n >= 0 for n in sizes):
-        raise ValueError(f"shape {shape}, stride {stride}, offset {offset}")
+        raise ValueError("its sizes are no sizes")
     title: str = _STORAGES.get(dtype.name) or _DTYPES.get(dtype.name, dtype.name)
     return TensorRecord(title, tuple(shape), tuple(stride), offset, str(key))
 

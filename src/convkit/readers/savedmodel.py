@@ -26,6 +26,8 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 # Bookkeeping of the graph, not operators that a runtime needs a kernel for.
 _STRUCTURAL = frozenset((*_CALLS, "NoOp"))
+# A signature's inputs go to one call; a hostile graph has thousands of each.
+_CALLERS_LOOKED_AT = 16
 # What protobuf itself can parse.
 _PROTOBUF_LIMIT = 1 << 31
 
@@ -141,6 +143,10 @@ class _Graph:
     def __init__(self, graph_def: Any) -> None:
         self.nodes = {node.name: node for node in graph_def.node}
         self.functions = {f.signature.name: f for f in graph_def.library.function}
+        self._callers: dict[str, list[Any]] = {}
+        for node in graph_def.node:
+            for source in node.input if node.op in _CALLS else ():
+                self._callers.setdefault(source, []).append(node)
 
     def reachable(self, outputs: Iterable[str]) -> list[Any]:
         """The nodes that tensors depend on, with those of all functions called on the way; each once."""
@@ -181,8 +187,8 @@ class _Graph:
         still has the order of the arguments as they were written.
         """
         keys = {_node_of(tensor): key for key, tensor in tensors.items()}
-        for node in self.nodes.values():
-            if node.op in _CALLS and keys.keys() <= set(node.input):
+        for node in self._callers.get(next(iter(keys)), ())[:_CALLERS_LOOKED_AT]:
+            if keys.keys() <= set(node.input):
                 wrapper = self.functions.get(node.attr["f"].func.name)
                 if wrapper is None or len(wrapper.signature.input_arg) != len(node.input):
                     return [keys[name] for name in node.input if name in keys]

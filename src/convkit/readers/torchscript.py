@@ -27,9 +27,8 @@ __all__ = ["describe"]
 _CODE_LIMIT = 256 << 20
 _OPERATOR = re.compile(r"(?<![\w.])(?:torch|ops\.(?P<namespace>\w+))\.(?P<name>\w+)\(")
 _CONTROL_FLOW = (("prim.If", re.compile(r"^\s+if ", re.M)), ("prim.Loop", re.compile(r"^\s+(?:for|while) ", re.M)))
-_FORWARD = re.compile(
-    r"^  def forward\((?P<parameters>.*?)\) -> (?P<returns>.*?):\n(?P<body>.*?)(?=^  def |^class |\Z)", re.M | re.S
-)
+# Every repetition has a limit and a stop of its own: hostile text cannot make the search quadratic.
+_FORWARD = re.compile(r"^  def forward\((?P<parameters>[^()]{0,20000})\) -> (?P<returns>[^:\n]{0,2000}):\n", re.M)
 _KEY = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:')
 
 
@@ -119,12 +118,13 @@ def _forward(sources: dict[str, str], module: Any) -> _Forward | None:
     if not isinstance(function, Global):
         return None
     text = sources.get(function.module.replace(".", "/") + ".py", "")
-    _, found, body = text.partition(f"class {function.name}(")
-    match = _FORWARD.search(body.partition("\nclass ")[0]) if found else None
+    owner = text.partition(f"class {function.name}(")[2].partition("\nclass ")[0]
+    match = _FORWARD.search(owner)
     if match is None:
         return None
+    body = owner[match.end() :].partition("\n  def ")[0]
     arguments = [part.partition(":")[0].strip() for part in _split(match["parameters"])]
-    outputs = _output_names(match["returns"].strip(), match["body"], sources)
+    outputs = _output_names(match["returns"].strip(), body, sources)
     return _Forward(tuple(name for name in arguments if name != "self"), outputs)
 
 
