@@ -229,6 +229,29 @@ def old() -> onnx.ModelProto:
     return proto
 
 
+def newest(batch: Dim = "batch") -> onnx.ModelProto:
+    """An operator that onnx2tf does not know, and that the standard defines by others."""
+    proto = model(
+        [("RMSNormalization", "x w", "n"), ("Relu", "n", "y")],
+        [tensor("x", batch, 4, 6)],
+        [tensor("y", batch, 4, 6)],
+        {"w": weight(6)},
+        opset=23,
+    )
+    proto.ir_version = 10
+    return proto
+
+
+def narrow_integers(batch: Dim = "batch") -> onnx.ModelProto:
+    """uint8 arithmetic that wraps around, and an int8 comparison."""
+    return model(
+        [("Add", "a a", "b"), ("Cast", "b", "c", {"to": 3}), ("GreaterOrEqual", "c zero", "d")],
+        [tensor("a", batch, 3, dtype="uint8")],
+        [tensor("b", batch, 3, dtype="uint8"), tensor("d", batch, 3, dtype="bool")],
+        {"zero": np.int8(0)},
+    )
+
+
 def branch() -> onnx.ModelProto:
     """An If that no constant decides."""
     then = helper.make_graph([helper.make_node("Exp", ["x"], ["t"])], "then", [], [_info(tensor("t", 3))])
@@ -250,6 +273,8 @@ def feeds_for(signature: Signature, size: int) -> dict[str, np.ndarray]:
     feeds = {}
     for spec in signature.inputs:
         shape = spec.concrete({}, size)
-        values = rng.integers(0, 5, shape) if "int" in spec.dtype else rng.standard_normal(shape)
+        values = (
+            rng.integers(0, 250 if spec.dtype == "uint8" else 5, shape) if "int" in spec.dtype else rng.standard_normal(shape)
+        )
         feeds[spec.name] = np.asarray(values, spec.dtype)
     return feeds

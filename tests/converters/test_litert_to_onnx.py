@@ -31,7 +31,7 @@ def run(path: Path, of: Signature, arrays: dict[str, np.ndarray]) -> dict[str, n
     return dict(zip(of.output_names, session.run(None, arrays), strict=True))
 
 
-@pytest.mark.parametrize("name", ["two_branches", "nchw", "attention"])
+@pytest.mark.parametrize("name", SIGNATURES)
 def test_values_and_edge(name: str, tmp_path: Path) -> None:
     wanted = SIGNATURES[name]
     file = tmp_path / "m.tflite"

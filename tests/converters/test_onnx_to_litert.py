@@ -70,6 +70,8 @@ _DYNAMIC = [
     models.attention,
     models.two_inputs,
     models.tokens,
+    models.newest,
+    models.narrow_integers,
 ]
 
 
@@ -155,6 +157,11 @@ def test_check_finds_no_gap_in_what_converts(worker, tmp_path):
         source = models.save(build(), tmp_path / f"{build.__name__}.onnx")
         verdicts = check(worker, source, tmp_path / "out.tflite")
         assert set(verdicts.values()) == {"legal"}, verdicts
+
+
+def test_check_says_what_is_rewritten(worker, tmp_path):
+    source = models.save(models.newest(), tmp_path / "model.onnx")
+    assert check(worker, source, tmp_path / "out.tflite") == {"RMSNormalization": "rewritten", "Relu": "legal"}
 
 
 def test_a_file_that_is_no_model(worker, tmp_path):

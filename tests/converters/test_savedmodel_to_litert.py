@@ -26,7 +26,7 @@ def converted(source: Artifact, output: Path, wanted: Signature) -> litert.LiteR
     return litert.load(Artifact(Variant.TFLITE, output, wanted))
 
 
-@pytest.mark.parametrize("name", ["two_branches", "nchw", "attention"])
+@pytest.mark.parametrize("name", SIGNATURES)
 def test_signature_and_values_at_several_batch_sizes(name: str, tmp_path: Path) -> None:
     source, wanted = artifact(Variant.SAVEDMODEL, saved_model(name), name), SIGNATURES[name]
     session = converted(source, tmp_path / "m.tflite", wanted)
@@ -109,7 +109,7 @@ def test_all_operators_without_a_builtin_are_listed(tmp_path: Path) -> None:
     assert not request.output.exists()
 
 
-@pytest.mark.parametrize("name", ["two_branches", "nchw", "attention"])
+@pytest.mark.parametrize("name", SIGNATURES)
 def test_check_reports_no_false_gap(name: str, tmp_path: Path) -> None:
     source = artifact(Variant.SAVEDMODEL, saved_model(name), name)
     findings = converter.check(ConversionRequest(source, tmp_path / "m.tflite", SIGNATURES[name]))

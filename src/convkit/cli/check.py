@@ -61,7 +61,8 @@ def command(
     elif not quiet:
         for route, findings in result.routes:
             text = "cannot tell before it tries" if findings is None else terminal.describe_findings(findings)
-            common.line(str(route), text)
+            common.line("route", str(route))
+            common.line("", text)
             for finding in findings or []:
                 if finding.verdict is not Verdict.LEGAL:
                     common.line("", terminal.describe_finding(finding))

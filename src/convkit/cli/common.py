@@ -99,9 +99,16 @@ def emit_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def line(label: str, text: str) -> None:
+def line(label: str, text: str, width: int = _LABEL_WIDTH) -> None:
     """One labelled line of the result."""
-    click.echo(f"  {click.style(label.ljust(_LABEL_WIDTH), bold=True)}{text}")
+    click.echo(f"  {click.style(label, bold=True)}{' ' * max(1, width - len(label))}{text}")
+
+
+def lines(pairs: list[tuple[str, str]]) -> None:
+    """Labelled lines, aligned under each other."""
+    width = max([_LABEL_WIDTH, *(len(label) + 2 for label, _ in pairs)])
+    for label, text in pairs:
+        line(label, text, width)
 
 
 class Lines:
@@ -143,7 +150,7 @@ class Lines:
             for note in detail.notes:
                 line("", note)
         elif event.stage == "failed":
-            line(click.style("failed", fg="red").ljust(_LABEL_WIDTH), detail.message)
+            line("failed", click.style(detail.message, fg="red"))
         elif event.stage == "wrote":
             report = f"{detail.artifact.path.name}.convkit.json"
             line("wrote", f"{terminal.written_line(detail.artifact)}     report: {report}")

@@ -17,7 +17,6 @@ def command(as_json: bool) -> int:
     if as_json:
         common.emit_json({"schema_version": 1, "findings": [f.to_json() for f in findings]})
     else:
-        for finding in findings:
-            mark = {"ok": "ok", "missing": "missing", "broken": "BROKEN"}[finding.state]
-            common.line(mark, f"{finding.subject}: {finding.detail}")
+        marks = {"ok": "ok", "missing": "missing", "broken": "BROKEN"}
+        common.lines([(marks[f.state], f"{f.subject}: {f.detail}") for f in findings])
     return 1 if any(f.state == "broken" for f in findings) else 0

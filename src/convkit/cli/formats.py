@@ -31,8 +31,9 @@ def command(matrix: bool, as_json: bool) -> int:
         if as_json:
             common.emit_json(listed)
             return 0
-        for entry in listed:
-            common.line(f"{entry['format']}", f"{entry['title']} {entry['suffix']}  runs in {entry['runtime'] or '–'}")
+        common.lines(
+            [(f"{e['format']}", f"{e['title']} {e['suffix']}  runs in {e['runtime'] or '–'}") for e in listed]
+        )
         return 0
     table = {}
     for source in Format:
@@ -46,6 +47,5 @@ def command(matrix: bool, as_json: bool) -> int:
     if as_json:
         common.emit_json([{"from": s.value, "to": t.value, "route": r or None} for (s, t), r in table.items()])
         return 0
-    for (source, target), route in table.items():
-        common.line(f"{source.value}", f"→ {target.value:<11} {route or 'no route yet'}")
+    common.lines([(s.value, f"→ {t.value:<11} {route or 'no route yet'}") for (s, t), route in table.items()])
     return 0

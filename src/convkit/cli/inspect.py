@@ -21,6 +21,5 @@ def command(source: Path, as_json: bool) -> int:
     if as_json:
         common.emit_json(info.to_json())
     else:
-        for label, text in terminal.inspection_lines(info):
-            common.line(label, text)
+        common.lines(terminal.inspection_lines(info))
     return 0

@@ -27,8 +27,7 @@ def list_toolchains(as_json: bool) -> int:
     if as_json:
         common.emit_json(listed)
         return 0
-    for entry in listed:
-        common.line(f"{entry['name']}", f"{'installed' if entry['installed'] else 'not installed'}: {entry['purpose']}")
+    common.lines([(f"{e['name']}", f"{'installed' if e['installed'] else 'not installed'}: {e['purpose']}") for e in listed])
     return 0
 
 

@@ -62,7 +62,6 @@ def command(
         common.line("validate", terminal.describe_validation(report))
         for text in (*report.signature_differences, *report.notes):
             common.line("", text)
-        for label, text in terminal.metric_lines(report):
-            common.line(label, text)
+        common.lines(terminal.metric_lines(report))
         common.line("verdict", report.verdict.value)
     return 0 if report.verdict is Verdict.PROVED else 1

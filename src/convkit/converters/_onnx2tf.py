@@ -21,6 +21,7 @@ from typing import Any
 
 from convkit.components import ConversionRequest
 from convkit.converters import _probing
+from convkit.converters._integers import widen_integers
 from convkit.converters._model_ir import flatten_outputs, keep_signature
 from convkit.errors import ConversionError, InputSpecError
 from convkit.legalization.target import Finding, Verdict
@@ -140,12 +141,12 @@ def _set_input_shapes(model: Any, signature: Signature) -> None:
                     dim.Clear()
 
 
-def _simplified(model: Any) -> Any:
+def _simplified(model: Any, fuse: bool = True) -> Any:
     """Folds constants and removes what does nothing; the model itself where onnxsim cannot read it."""
     import onnxsim  # type: ignore[import-not-found]  # it is in the toolchain only
 
     try:
-        simplified, _ = onnxsim.simplify(model, certify=False)
+        simplified, _ = onnxsim.simplify(model, perform_optimization=fuse, certify=False)
     except Exception as error:
         _LOG.warning("onnxsim: %s", error)
         return model
@@ -193,7 +194,7 @@ def check(request: ConversionRequest, component: str) -> list[Finding]:
     ]
     findings += [
         Finding(operator, len(gaps[operator]), Verdict.REWRITTEN, "replaced by its definition in the ONNX standard")
-        for operator in sorted(rewritten & gaps.keys())
+        for operator in sorted(rewritten & gaps.keys() & counts.keys())
     ]
     return findings + [Finding(o, n, Verdict.LEGAL) for o, n in sorted(counts.items()) if o not in gaps]
 
@@ -233,6 +234,7 @@ def lower(model: Any, signature: Signature, component: str) -> tuple[Any, tuple[
             _LOG.warning("two static lowerings cannot be merged: %s", error)
     if ir is None:
         ir = _lowered(model, signature, component)
+    widen_integers(ir)
     notes = keep_signature(ir, signature, component)
     _check(ir, component)
     return ir, notes
@@ -245,6 +247,7 @@ def _prepared(model: Any, signature: Signature) -> Any:
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     _set_input_shapes(prepared, signature)
+    _plain_constants(prepared.graph)
     return _simplified(prepared)
 
 
@@ -301,18 +304,39 @@ def _inlined(model: Any) -> tuple[Any | None, frozenset[str]]:
     """
     import onnx
 
-    version = next(o.version for o in model.opset_import if o.domain in _DEFAULT_DOMAINS)
+    version = next((o.version for o in model.opset_import if o.domain in _DEFAULT_DOMAINS), 0)
     names: set[str] = set()
-    current = model
+    current = onnx.ModelProto()
+    current.CopyFrom(model)
     for _ in range(_DEPTH):  # a definition can use operators that need theirs
         found = {operator for operator in _unsupported(current) if _has_definition(operator, version)}
         if not found:
             break
         names |= found
         ids = [(domain, operator) for domain in _DEFAULT_DOMAINS for operator in sorted(found)]
+        # The inliner asks for the types of all operands, and has none of weights.
+        known = {v.name for v in current.graph.value_info}
+        for weight in current.graph.initializer:
+            if weight.name not in known:
+                info = onnx.helper.make_tensor_value_info(weight.name, weight.data_type, weight.dims)
+                current.graph.value_info.append(info)
         current = onnx.inliner.inline_selected_functions(current, ids, inline_schema_functions=True)
-        current = _simplified(current)
+        _plain_constants(current.graph)
+        current = _simplified(current, fuse=False)  # the optimiser would fuse the definition into the operator again
     return (current if names else None), frozenset(names)
+
+
+def _plain_constants(graph: Any) -> None:
+    """Constants as tensors: onnx2tf reads no `value_float`, `value_ints` and their kin."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    for node in graph.node:
+        if node.op_type == "Constant" and (kind := kinds.get(node.attribute[0].name)) is not None:
+            tensor = numpy_helper.from_array(np.asarray(helper.get_attribute_value(node.attribute[0]), kind))
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("value", tensor))
 
 
 def _has_definition(operator: str, version: int) -> bool:

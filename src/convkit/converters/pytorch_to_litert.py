@@ -148,6 +148,7 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
     pinned, samples, sizes, rewritten = pin_sizes(program)
     try:
         exported = torch.export.export(pinned, samples, strict=False)
+        _own_infinities(exported)
         exported = fx_infra.graph_utils.reset_from_node_meta(exported)
         exported = fx_infra.safe_run_decompositions(exported, fx_infra.decomp.pre_convert_decomp(), can_skip=False)
         _erase_assertions(exported.graph_module)
@@ -157,6 +158,16 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
         raise _failure("litert-torch cannot decompose the program", error) from error
     counts = Counter(str(n.target) for n in program.graph.nodes if n.op == "call_function" and "aten." in str(n.target))
     return _Prepared(exported, pinned, samples, sizes, rewritten, counts)
+
+
+def _own_infinities(program: torch.export.ExportedProgram) -> None:
+    """litert-torch clamps infinities in place, which must not reach the program that others in this process share."""
+    import torch
+
+    for store in (program.state_dict, program.constants):
+        for name, tensor in store.items():
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and torch.isinf(tensor).any():
+                store[name] = tensor.detach().clone()
 
 
 def _erase_assertions(module: torch.fx.GraphModule) -> None:
@@ -169,23 +180,16 @@ def _erase_assertions(module: torch.fx.GraphModule) -> None:
 
 
 def _gaps(prepared: _Prepared) -> list[Finding]:
-    """The operators without a lowering, after all decompositions."""
+    """The operators without a lowering. What litert-torch decomposes later, it decomposes for its own lowerings."""
     from litert_torch import fx_infra
 
     from convkit.legalization.prime_sizes import place
     from convkit.legalization.target import Finding, Verdict
 
-    program = prepared.program
-    try:
-        # Works on the graph of a copy: it retargets nodes of the one that it is given.
-        program = fx_infra.safe_run_decompositions(
-            _copy(program), fx_infra.decomp.pre_lower_decomp(), can_skip=False
-        )
-    except Exception as error:
-        raise _failure("litert-torch cannot decompose the program", error) from error
+    later = fx_infra.decomp.pre_lower_decomp()
     places: dict[tuple[str, str], Counter[str]] = {}
-    for node in program.graph.nodes:
-        if node.op == "call_function" and (reason := _why_not(node)):
+    for node in prepared.program.graph.nodes:
+        if node.op == "call_function" and (reason := _why_not(node, later)):
             places.setdefault((str(node.target), reason), Counter())[place(node)] += 1
     return [
         Finding(operator, found.total(), Verdict.GAP, reason, tuple(found), _GAP_HINT)
@@ -193,30 +197,25 @@ def _gaps(prepared: _Prepared) -> list[Finding]:
     ]
 
 
-def _copy(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    import copy
-
-    import torch
-
-    module = torch.fx.GraphModule(program.graph_module, copy.deepcopy(program.graph_module.graph))
-    module.meta.update(program.graph_module.meta)
-    return program._update(module, program.graph_signature)
-
-
-def _why_not(node: torch.fx.Node) -> str:
+def _why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
     """Why LiteRT cannot have this operator; empty where it can."""
     import operator
 
+    import torch
     from litert_torch.backend import lowerings
 
     name = str(node.target)
-    if node.target is operator.getitem:
-        return ""
     if name in _WITHOUT_KERNEL:
         return _WITHOUT_KERNEL[name]
     if name == "aten.scatter_reduce.two" and node.args[4] not in _SCATTERS:
         return f"LiteRT has no kernel for a scatter that reduces by {node.args[4]}"
-    return "" if lowerings.lookup(node.target) is not None else f"{CONVERTER.name} has no lowering for it"
+    if name == "aten.convolution.default" and node.args[6] and any(d != 1 for d in node.args[5]):  # type: ignore[union-attr]
+        return "LiteRT has no kernel for a transposed convolution with dilation"
+    # litert-torch puts functions of its own into the graph, for what becomes one LiteRT operator.
+    own = not isinstance(node.target, torch._ops.OperatorBase)
+    if own or node.target is operator.getitem or node.target in later or lowerings.lookup(node.target) is not None:
+        return ""
+    return f"{CONVERTER.name} has no lowering for it"
 
 
 def _lower(prepared: _Prepared, output: Path) -> None:

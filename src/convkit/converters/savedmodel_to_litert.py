@@ -40,7 +40,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     path = request.source.path
     function = loading.signature_function(path, request.signature or request.source.signature)
     signature = request.signature or loading.signature_of_function(function)
-    edge = loading.edge_function(path, signature)
+    edge, notes = _without_loops(loading.edge_function(path, signature))
     try:
         request.output.write_bytes(_frozen(edge))
         in_order = list(range(len(signature.inputs))), list(range(len(signature.outputs)))
@@ -54,7 +54,20 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         request.output.write_bytes(_imported(path, key, loading.saved_model(path)))
         rename_edges(request.output, signature)
         return ConversionOutcome(("the model keeps variables or tables; LiteRT starts them anew with every interpreter",))
-    return ConversionOutcome()
+    return ConversionOutcome(notes)
+
+
+def _without_loops(edge: Any) -> tuple[Any, tuple[str, ...]]:
+    """Unrolls recurrent layers, whose lists TFLiteConverter accepts only when the batch is static."""
+    from convkit.legalization.tensorflow_loops import CannotUnrollError, has_tensor_lists, unrolled
+
+    if not has_tensor_lists(edge.graph.as_graph_def()) or _cannot_freeze(edge):
+        return edge, ()
+    try:
+        straight, rounds = unrolled(edge)
+    except CannotUnrollError:
+        return edge, ()
+    return straight, (f"recurrent loops were unrolled: {rounds} steps",)
 
 
 def _frozen(edge: Any) -> bytes:

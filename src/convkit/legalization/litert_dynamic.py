@@ -261,6 +261,20 @@ def _restore_window(editor: GraphEditor, operator: Any, sizes: DynamicSizes) -> 
     _replace_input(operator, 0, editor.add_before(operator, kind, inputs, editor.dtype(source), signature))
 
 
+def _restore_transposed_window(editor: GraphEditor, operator: Any, sizes: DynamicSizes) -> None:
+    """TRANSPOSE_CONV's output sizes grow with the input's: `stride * size + constant`."""
+    said = editor.value(int(operator.inputs[0]))
+    if said is None:
+        return
+    shape, options = editor.shape(int(operator.inputs[2])), operator.builtinOptions
+    entries: list[int | sympy.Expr] = [sizes.resolve(shape[0])]
+    for wanted, size, stride in zip(said[1:3], shape[1:3], (options.strideH, options.strideW), strict=True):
+        found = sizes.resolve(size)
+        entries.append(int(wanted) if isinstance(found, int) else found * int(stride) + (int(wanted) - size * int(stride)))
+    if _dynamic(entries):
+        _replace_input(operator, 0, editor.vector([*entries, int(said[3])], said.dtype))
+
+
 _SPECIAL: Mapping[str, Callable[[GraphEditor, Any, DynamicSizes], None]] = {
     "RESHAPE": _restore_reshape,
     "SLICE": _restore_slice,
@@ -269,6 +283,7 @@ _SPECIAL: Mapping[str, Callable[[GraphEditor, Any, DynamicSizes], None]] = {
     "PADV2": _restore_padding,
     "MIRROR_PAD": _restore_padding,
     "CONV_2D": _restore_window,
+    "TRANSPOSE_CONV": _restore_transposed_window,
     "DEPTHWISE_CONV_2D": _restore_window,
     "MAX_POOL_2D": _restore_window,
     "AVERAGE_POOL_2D": _restore_window,

@@ -117,12 +117,12 @@ def pin_sizes(
     inner = program.module()
     placeholders = [n for n in inner.graph.nodes if n.op == "placeholder"]
     origins = _origins(placeholders)
-    shapes = list(_symbolic_sizes(inner.graph))
+    replacements, derived, mentioned = _plan_replacements(inner.graph)
+    shapes = list(dict.fromkeys([*_symbolic_sizes(inner.graph), *(d.size for d in derived), *mentioned]))
     primes = _choose_primes(program, inner, origins, shapes)
-    replacements, derived = _plan_replacements(inner.graph)
     sizes = DynamicSizes(
         primes,
-        {v: e for e in shapes if not _is_settled(e, primes) and not _is_multiple(v := _evaluate(e, primes), e, primes)},
+        _expressions(shapes, primes, _static_integers(program, inner.graph)),
         origins,
         derived,
         _defaults(primes, placeholders),
@@ -164,6 +164,18 @@ def _expression(size: Any) -> sympy.Expr:
 
 def _evaluate(size: sympy.Expr, primes: Mapping[str, int]) -> int:
     return int(size.subs({s: primes[s.name] for s in size.free_symbols}))
+
+
+def _expressions(
+    sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static: set[int]
+) -> dict[int, sympy.Expr]:
+    """The sizes that vary and are no plain multiples, by their value."""
+    found = {}
+    for size in sizes:
+        value = _evaluate(size, primes)
+        if not (_is_settled(size, primes) or _is_multiple(value, size, primes) or value in static):
+            found[value] = size
+    return found
 
 
 def _is_multiple(value: int, size: sympy.Expr, primes: Mapping[str, int]) -> bool:
@@ -244,11 +256,11 @@ def _primes(low: int, high: int) -> Iterator[int]:
 
 
 def _ranges(program: torch.export.ExportedProgram, symbols: Iterable[str]) -> dict[str, tuple[int, int]]:
-    bounds = {str(s): (r.lower, r.upper) for s, r in program.range_constraints.items()}
-    found = {}
-    for symbol in symbols:
-        low, high = bounds.get(symbol, (2, _LARGEST))
-        found[symbol] = (int(low) if low.is_finite else 2, int(high) if high.is_finite else _LARGEST) if symbol in bounds else (2, _LARGEST)  # fmt: skip # noqa: E501
+    found = dict.fromkeys(symbols, (2, _LARGEST))
+    for symbol, bounds in program.range_constraints.items():
+        if str(symbol) in found:
+            low, high = bounds.lower, bounds.upper
+            found[str(symbol)] = (int(low), int(high) if high.is_finite else _LARGEST)
     return found
 
 
@@ -263,20 +275,23 @@ def _choose_primes(
         )
     static = _static_integers(program, inner.graph)
     ranges = _ranges(program, symbols)
-    # First with room for padding, then without, then with the small primes that a narrow range leaves.
-    for smallest, padding in ((_SMALLEST, _PADDING), (_SMALLEST, 0), (_SMALLEST_IN_NARROW_RANGE, 0)):
+    # First with room for padding, then without, then with the small primes that a narrow range leaves. At last sizes
+    # that also occur as static ones are let pass: a deep feature map may be 3 × 3 at any prime in the range.
+    attempts = [(_SMALLEST, _PADDING, static), (_SMALLEST, 0, static), (_SMALLEST_IN_NARROW_RANGE, 0, static)]
+    for smallest, padding, reserved in [*attempts, (_SMALLEST_IN_NARROW_RANGE, 0, set[int]())]:
         candidates = []
         for symbol in symbols:
             low, high = ranges[symbol]
-            usable = (
+            usable = [
                 p
                 for p in _primes(max(low, smallest), min(high, _LARGEST))
                 if not any((n + k) % p == 0 for n in static for k in range(padding + 1))
-            )
-            candidates.append(list(islice(usable, 12)))
+            ]
+            # Small ones first, then some from the whole range.
+            candidates.append(usable[:8] + usable[8 :: max(1, len(usable) // 8)])
         for combination in islice(product(*candidates), 4096):
             primes = dict(zip(symbols, combination, strict=True))
-            if len(set(combination)) == len(combination) and _is_unambiguous(sizes, primes, static):
+            if len(set(combination)) == len(combination) and _is_unambiguous(sizes, primes, reserved):
                 return primes
     raise ConversionError(
         "no sizes tell the dynamic dimensions apart from the static ones: "
@@ -285,14 +300,14 @@ def _choose_primes(
     )
 
 
-def _is_unambiguous(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static: set[int]) -> bool:
-    """Whether every symbolic size has a value that no static size, and no other expression, has."""
+def _is_unambiguous(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], reserved: set[int]) -> bool:
+    """Whether every symbolic size has a value that is not reserved, and that no other expression has."""
     values: dict[int, int] = {}
     for size in sizes:
         if _is_settled(size, primes):
             continue
         value, elsewhere = _evaluate(size, primes), _evaluate(size, _others(primes))
-        if value <= 1 or value in static or values.setdefault(value, elsewhere) != elsewhere:
+        if value <= 1 or value in reserved or values.setdefault(value, elsewhere) != elsewhere:
             return False
     return True
 
@@ -312,6 +327,11 @@ class _Needs:
 
     def __init__(self) -> None:
         self.found: dict[DerivedInput, None] = {}
+        self.mentioned: dict[Any, None] = {}
+
+    def mention(self, *sizes: Any) -> None:
+        """Dimensions that a replacement makes up, so that they are recognised in the converted file."""
+        self.mentioned.update(dict.fromkeys(s for s in sizes if s.free_symbols))
 
     def size(self, size: Any) -> DerivedInput:
         return self._need(DerivedInput(size, is_range=False))
@@ -326,7 +346,7 @@ class _Needs:
 
 def _plan_replacements(
     graph: torch.fx.Graph,
-) -> tuple[dict[torch.fx.Node, Replacement], tuple[DerivedInput, ...]]:
+) -> tuple[dict[torch.fx.Node, Replacement], tuple[DerivedInput, ...], tuple[sympy.Expr, ...]]:
     from convkit.legalization.size_operators import plan_replacement
 
     needs = _Needs()
@@ -334,7 +354,7 @@ def _plan_replacements(
     for node in graph.nodes:
         if node.op == "call_function" and (replacement := plan_replacement(node, needs)) is not None:
             found[node] = replacement
-    return found, tuple(needs.found)
+    return found, tuple(needs.found), tuple(needs.mentioned)
 
 
 def _interpreter(
@@ -350,7 +370,8 @@ def _interpreter(
                 return None
             if n in replacements:
                 args, kwargs = self.fetch_args_kwargs_from_env(n)
-                return replacements[n].compute(known, *args, **kwargs)
+                with torch.fx.traceback.set_current_meta(n):
+                    return replacements[n].compute(known, *args, **kwargs)
             return super().run_node(n)
 
     return PinningInterpreter(module)

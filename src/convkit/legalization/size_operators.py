@@ -355,9 +355,7 @@ def _constant(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     wanted, result = needs.size(size), node.meta["val"]
     if result.dim() == 0:
         return lambda known, *_, **__: known[wanted].to(result.dtype).reshape(())
-    return lambda known, *a, **__: known[wanted].to(result.dtype).expand(
-        a[0].shape if hasattr(a[0], "shape") else tuple(a[0])
-    )
+    return lambda known, *a, **__: known[wanted].to(result.dtype).expand(a[0].shape if hasattr(a[0], "shape") else tuple(a[0]))
 
 
 @_rewrites("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
@@ -378,8 +376,9 @@ def _pad(node: torch.fx.Node, _: _Needs) -> Compute | None:
 
 @_rewrites("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input",
            reason="computes the unpadded result and crops it: litert-torch takes one padding only")  # fmt: skip
-def _conv_transpose(node: torch.fx.Node, _: _Needs) -> Compute | None:
-    """litert-torch fails to legalise most paddings of a transposed convolution; it takes `2 * padding == kernel - stride`."""
+def _conv_transpose(node: torch.fx.Node, needs: _Needs) -> Compute | None:
+    """litert-torch fails to legalise most paddings of a transposed convolution; it takes
+    `2 * padding == kernel - stride`, and one group."""
     rank = len(_shape(node.args[0])) - 2
     kernel = [int(k) for k in _shape(node.args[1])[2:]]
 
@@ -391,14 +390,20 @@ def _conv_transpose(node: torch.fx.Node, _: _Needs) -> Compute | None:
     stride, padding, extra = spatial(3, "stride", 1), spatial(4, "padding", 0), spatial(5, "output_padding", 0)
     dilation, groups = spatial(7, "dilation", 1), int(_argument(node, 6, "groups", 1))
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if not any(extra) and all(p == 0 or 2 * p == r - s for p, r, s in zip(padding, reach, stride, strict=True)):
+    if groups == 1 and not any(extra) and all(p == 0 or 2 * p == r - s for p, r, s in zip(padding, reach, stride, strict=True)):
         return None
     target: Any = node.target
+    sizes = _shape(node.args[0])[2:]
+    whole = [(n - 1) * s + r for n, s, r in zip(sizes, stride, reach, strict=True)]
+    needs.mention(*whole, *(w + max(0, e - p) for w, e, p in zip(whole, extra, padding, strict=True)))
 
     def conv_transpose(known: Known, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *_: Any, **__: Any) -> Any:
         import torch
 
-        full = target(x, weight, None, stride, [0] * rank, [0] * rank, groups, dilation)
+        zeros = [0] * rank
+        pairs = [(x, weight)] if groups == 1 else zip(x.chunk(groups, 1), weight.chunk(groups, 0), strict=True)
+        parts = [target(a, w, None, stride, zeros, zeros, 1, dilation) for a, w in pairs]
+        full = parts[0] if groups == 1 else torch.cat(parts, 1)
         # Output padding beyond the padding adds cells that no input reaches: they hold the bias alone.
         beyond = [max(0, e - p) for e, p in zip(extra, padding, strict=True)]
         if any(beyond):
@@ -429,3 +434,9 @@ def _sort(node: torch.fx.Node, _: _Needs) -> Compute | None:
         return index if only_index else (values if descending else -values, index)
 
     return sort
+
+
+@_rewrites("detach_.default", reason="passes its input on")
+def _detach(node: torch.fx.Node, _: _Needs) -> Compute | None:
+    """In-place on the fresh copy of a constant; a loaded program has it on a view, where torch refuses it."""
+    return lambda known, x: x

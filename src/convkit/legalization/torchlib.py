@@ -41,9 +41,7 @@ def registry(opset: int) -> Any:
         logger.setLevel(level)
 
 
-def decomposed(
-    program: torch.export.ExportedProgram, opset: int
-) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+def decomposed(program: torch.export.ExportedProgram, opset: int) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """The program in operators that the exporter knows, as far as decomposition leads there; and the work-arounds it took.
 
     The result is kept as long as the program is; it shares the program's weights.
@@ -57,9 +55,7 @@ def decomposed(
     return found[opset]
 
 
-def _decompose(
-    program: torch.export.ExportedProgram, opset: int
-) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+def _decompose(program: torch.export.ExportedProgram, opset: int) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     from torch.onnx._internal.exporter import _core, _flags
 
     prepare = _flags.set_onnx_exporting_flag(_core._prepare_exported_program_for_export)
