@@ -115,7 +115,8 @@ def pin_sizes(
     import torch
 
     inner = program.module()
-    placeholders = [n for n in inner.graph.nodes if n.op == "placeholder"]
+    every = [n for n in inner.graph.nodes if n.op == "placeholder"]
+    placeholders = [n for n in every if isinstance(n.meta["val"], torch.Tensor)]
     origins = _origins(placeholders)
     replacements, derived, mentioned = _plan_replacements(inner.graph)
     shapes = list(dict.fromkeys([*_symbolic_sizes(inner.graph), *(d.size for d in derived), *mentioned]))
@@ -136,9 +137,12 @@ def pin_sizes(
 
         def forward(self, *flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
             known = dict(zip(derived, flat[len(placeholders) :], strict=True))
+            given = dict(zip(placeholders, flat, strict=False))
+            # An input that is no tensor was fixed by the export.
+            inputs = [given[n] if n in given else n.meta["val"] for n in every]
             interpreter = _interpreter(self.program, replacements, known)
             with torch.fx.traceback.preserve_node_meta():
-                found = interpreter.run(*flat[: len(placeholders)], enable_io_processing=False)
+                found = interpreter.run(*inputs, enable_io_processing=False)
             return tuple(v for v in torch.utils._pytree.tree_leaves(found) if v is not None)
 
     samples = [
@@ -282,10 +286,12 @@ def _choose_primes(
         candidates = []
         for symbol in symbols:
             low, high = ranges[symbol]
+            alone = [e for e in sizes if {s.name for s in e.free_symbols} == {symbol}]
             usable = [
                 p
                 for p in _primes(max(low, smallest), min(high, _LARGEST))
                 if not any((n + k) % p == 0 for n in static for k in range(padding + 1))
+                and _is_unambiguous(alone, {symbol: p}, reserved)
             ]
             # Small ones first, then some from the whole range.
             candidates.append(usable[:8] + usable[8 :: max(1, len(usable) // 8)])

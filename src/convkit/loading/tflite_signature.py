@@ -318,11 +318,12 @@ def _pack(model: Any, data: bytes | mmap.mmap) -> Iterator[bytes | memoryview]:
         written = target + size
 
 
-def _serialise(model: Any) -> bytes:
+def _serialise(model: Any) -> memoryview:
     import flatbuffers
 
     # Large enough from the start: growing copies everything.
     held = sum(len(b.data) + 64 for b in model.buffers if b.data is not None)
     builder = flatbuffers.Builder(held + (1 << 16))
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    # `Output()` would copy it all.
+    return memoryview(builder.Bytes)[builder.Head() :]

@@ -18,6 +18,7 @@ from convkit.artifact import ModelInfo
 from convkit.formats import Variant
 from convkit.readers.archive import read_json, read_member
 from convkit.readers.damage import DamagedFileError
+from convkit.readers.index_bounds import Lookup, Node, index_bounds
 from convkit.readers.pytorch_names import dimension_names, named_shape, output_names, readable_expression
 from convkit.signature import Signature, TensorSpec
 
@@ -37,6 +38,7 @@ _SCALARS = {
     "as_int": "int64", "as_sym_int": "int64", "as_float": "float64", "as_sym_float": "float64", "as_bool": "bool",
     "as_sym_bool": "bool",
 }  # fmt: skip
+_MOVES = ("to", "_to_copy", "view", "reshape", "slice", "select", "unsqueeze", "squeeze", "transpose", "permute", "clone", "contiguous")
 _KNOWN_NAMESPACES = ("aten", "prims", "prim", "higher_order")
 
 Shapes = Mapping[str, tuple[str, list[int | str]]]
@@ -75,6 +77,10 @@ def describe(path: Path, archive: zipfile.ZipFile) -> ModelInfo:
         "schema_version": f"{schema.get('major')}.{schema.get('minor')}",
         "opset_version": program.get("opset_version", {}),
     }
+    placeholders = list(map(_value_name, _user_inputs(module)))
+    if bounds := index_bounds(placeholders, _lookups(graph, shapes)):
+        renamed = dict(zip(placeholders, signature.input_names, strict=False))
+        metadata["index_bounds"] = {renamed.get(name, name): rows for name, rows in bounds.items()}
     if limits := _ranges(program, module, shapes):
         metadata["dynamic_ranges"] = limits
     return ModelInfo(
@@ -115,6 +121,19 @@ def _operators(graph: Any) -> Iterator[str]:
         for given in node["inputs"]:
             if "as_graph" in given["arg"]:
                 yield from _operators(given["arg"]["as_graph"]["graph"])
+
+
+def _lookups(graph: Any, shapes: Shapes) -> Iterator[Lookup | Node]:
+    """Embeddings, and the operators that only move or widen indices on their way there."""
+    for node in graph["nodes"]:
+        operator = str(node["target"]).removeprefix("torch.ops.")
+        given = [_value_name(i["arg"]) for i in node["inputs"]]
+        if operator == "aten.embedding.default" and len(given) >= 2 and given[0] in shapes:
+            rows = shapes[given[0]][1][:1]
+            if rows and isinstance(rows[0], int):
+                yield Lookup(given[1], rows[0])
+        elif operator.split(".")[1:2] and operator.split(".")[1] in _MOVES and given:
+            yield Node(given[0], tuple(_value_name(o) for o in node["outputs"]))
 
 
 def _value_name(arg: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from convkit.artifact import ModelInfo
 from convkit.formats import Variant
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.flatbuffer import Table, open_flatbuffer
+from convkit.readers.index_bounds import Lookup, Node, index_bounds
 from convkit.readers.litert_operators import BUILTIN_OPERATORS
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
@@ -26,6 +27,11 @@ uint16 int4 bfloat16 int2 uint4 float8_e4m3fn float8_e5m2
 """
 _DTYPES = tuple(_DTYPE_NAMES.split())
 _CUSTOM = BUILTIN_OPERATORS.index("CUSTOM")
+_MOVES = frozenset(("CAST", "EXPAND_DIMS", "RESHAPE", "SLICE", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE"))
+# Keras counts negative indices from the end: select(index < 0, index + rows, index).
+_SELECTS = frozenset(("SELECT", "SELECT_V2"))
+# Which inputs of a lookup are the table and the indices.
+_TABLES = {"GATHER": (0, 1), "EMBEDDING_LOOKUP": (1, 0)}
 # Codes up to here fit the deprecated byte-sized field that old files use alone.
 _PLACEHOLDER = BUILTIN_OPERATORS.index("PLACEHOLDER_FOR_GREATER_OP_CODES")
 
@@ -49,14 +55,18 @@ def read(path: Path, variant: Variant) -> ModelInfo:
             for operator in graph.children(3):
                 operators[_pick(codes, operator.number(0, "I"), "operator code")] += 1
         quantisation, parameters = _weights(model, tensors)
+        signatures = _signatures(model, subgraphs, tensors)
+        metadata = _metadata(model, len(subgraphs), quantisation)
+        if bounds := _index_bounds(subgraphs[0], tensors[0], codes, signatures[0]):
+            metadata["index_bounds"] = bounds
         return ModelInfo(
             variant,
             path,
             path.stat().st_size,
-            signatures=_signatures(model, subgraphs, tensors),
+            signatures=signatures,
             operators=operators,
             parameters=parameters,
-            metadata=_metadata(model, len(subgraphs), quantisation),
+            metadata=metadata,
             requires=_requirements(operators),
         )
 
@@ -135,6 +145,41 @@ def _scales(tensor: Table) -> int:
     """The number of quantisation scales, 0 for a tensor that is not quantised."""
     quantisation = tensor.child(4)
     return 0 if quantisation is None else quantisation.length(2, 4)
+
+
+def _index_bounds(
+    subgraph: Table, tensors: Sequence[Table], codes: Sequence[str], signature: Signature
+) -> dict[str, int]:
+    """Bounds of the inputs that index constant tables; inputs by the signature's names, which are in another order."""
+    inputs = subgraph.numbers(1, "i")
+    bounds = index_bounds(map(str, inputs), _lookups(subgraph, tensors, codes))
+    if not bounds:
+        return {}
+    names = {spec.name for spec in signature.inputs}
+    named = {}
+    for position, index in enumerate(inputs):
+        # serving_default_tokens:0 is what TensorFlow's converter calls the tensor of the input tokens.
+        own = _pick(tensors, index, "tensor").text(3).removeprefix("serving_default_").removesuffix(":0")
+        name = own if own in names else signature.inputs[position].name if len(names) == len(inputs) else own
+        if str(index) in bounds:
+            named[name] = bounds[str(index)]
+    return named
+
+
+def _lookups(subgraph: Table, tensors: Sequence[Table], codes: Sequence[str]) -> Iterator[Lookup | Node]:
+    for operator in subgraph.children(3):
+        name = _pick(codes, operator.number(0, "I"), "operator code")
+        given, results = operator.numbers(1, "i"), operator.numbers(2, "i")
+        if name in _MOVES and given:
+            yield Node(str(given[0]), tuple(map(str, results)))
+        elif name in _SELECTS and len(given) == 3:
+            yield Node(str(given[2]), tuple(map(str, results)))
+        elif name in _TABLES and len(given) >= 2:
+            table, indices = (given[i] for i in _TABLES[name])
+            rows = _pick(tensors, table, "tensor").numbers(0, "i")[:1]
+            # A table that is computed has no buffer of its own: buffer 0 is the empty one.
+            if rows and _pick(tensors, table, "tensor").number(2, "I"):
+                yield Lookup(str(indices), rows[0])
 
 
 def _dtype(tensor: Table) -> str:

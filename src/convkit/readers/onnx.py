@@ -18,6 +18,7 @@ from convkit.errors import UnreadableModelError
 from convkit.formats import Variant
 from convkit.readers.companions import companion
 from convkit.readers.damage import DamagedFileError
+from convkit.readers.index_bounds import Lookup, Node, index_bounds
 from convkit.readers.protobuf import BYTES, VARINT, parse, top_level_fields
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
@@ -32,6 +33,9 @@ _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 # Tags of what exporters write after the IR version: producer, domain, graph, opset.
 _AFTER_VERSION = {b"\x12", b"\x22", b"\x3a", b"\x42"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
+_MOVES = frozenset(
+    ("Cast", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+)
 _KNOWN_DOMAINS = {
     "com.microsoft": "ONNX Runtime (operators of com.microsoft)",
     "ai.onnx.ml": "a runtime with the ai.onnx.ml operators",
@@ -79,18 +83,50 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         metadata["functions"] = [_qualified(f.domain, f.name) for f in model.functions]
     if external:
         metadata["external_data"] = sorted(file.name for file in external)
+    signature = _signature(model.graph)
+    if bounds := index_bounds(signature.input_names, _lookups(model.graph)):
+        metadata["index_bounds"] = bounds
     if model.metadata_props:
         metadata["metadata_props"] = {entry.key: entry.value[:200] for entry in model.metadata_props[:50]}
     return ModelInfo(
         variant,
         path,
         path.stat().st_size + sum(file.stat().st_size for file in external),
-        signatures=(_signature(model.graph),),
+        signatures=(signature,),
         operators=walk.operators,
         parameters=walk.parameters,
         metadata=metadata,
         requires=_requirements(walk.domains, opsets),
     )
+
+
+def _lookups(graph: Any) -> Iterator[Lookup | Node]:
+    """Gathers from constant tables, and the comparison with 0, 1, 2, … that tf2onnx writes for a one-hot."""
+    import onnx
+
+    tables = {tensor.name: tensor for tensor in graph.initializer}
+    tables |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.output and n.attribute}
+    for node in graph.node:
+        if node.op_type in _MOVES and node.input:
+            yield Node(node.input[0], tuple(node.output))
+        elif node.op_type == "Where" and len(node.input) == 3:
+            # Keras counts negative indices from the end: where(index < 0, index + rows, index).
+            yield Node(node.input[2], tuple(node.output))
+        elif node.op_type == "Gather" and len(node.input) == 2 and node.input[0] in tables:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            dims = tables[node.input[0]].dims
+            if -len(dims) <= axis < len(dims):
+                yield Lookup(node.input[1], dims[axis])
+        elif node.op_type == "Equal":
+            for name, other in (tuple(node.input), tuple(reversed(node.input))):
+                table = tables.get(other)
+                if table is None or table.data_type not in (onnx.TensorProto.INT32, onnx.TensorProto.INT64):
+                    continue
+                # An external table cannot be read here, and no one-hot is that large.
+                if table.data_location != onnx.TensorProto.EXTERNAL and 1 < _elements(table) < 1 << 20:
+                    values = onnx.numpy_helper.to_array(table).ravel()
+                    if bool((values == range(len(values))).all()):
+                        yield Lookup(name, len(values))
 
 
 def _qualified(domain: str, name: str) -> str:

@@ -1,0 +1,135 @@
+"""Lowers an exported program to an ExecuTorch program, with less and less of it delegated to XNNPACK until it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from convkit.errors import ConversionError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["lower"]
+
+# What costs the time in a network; everything else runs on portable kernels when XNNPACK's compiler fails on it.
+_HEAVY = ("ConvolutionConfig", "LinearConfig", "AddmmConfig", "MMConfig", "BMMConfig", "BatchNormConfig", "ReLUConfig")
+
+
+def lower(
+    program: torch.export.ExportedProgram,
+    backend: str,
+    methods: Mapping[str, Any],
+    accept: Callable[[Any], None],
+) -> tuple[Any, tuple[str, ...]]:
+    """Compiles the program.
+
+    Args:
+        program: Repaired and bounded.
+        backend: "xnnpack" or "portable".
+        methods: Constant methods by name.
+        accept: Raises when a compiled program cannot be used, which makes the next attempt.
+
+    Returns:
+        The `ExecutorchProgramManager`, and notes on what was given up.
+
+    Raises:
+        ConversionError: Every attempt failed; the message is that of the portable one.
+    """
+    failures: list[str] = []
+    error: Exception | None = None
+    for title, partitioners in _attempts(backend):
+        try:
+            compiled = _compiled(program, partitioners, methods)
+            accept(compiled)
+        except Exception as problem:
+            error = problem
+            failures.append(_reason(problem))
+            continue
+        if not failures:
+            return compiled, ()
+        return compiled, (f"{title}: XNNPACK cannot take all of it ({failures[0]})",)
+    assert error is not None
+    if isinstance(error, ConversionError):
+        raise error
+    raise ConversionError(
+        f"ExecuTorch cannot lower the program: {failures[-1]}",
+        component="executorch",
+        hint="see `convkit plan` for another route",
+    ) from error
+
+
+def _attempts(backend: str) -> Iterator[tuple[str, list[Any]]]:
+    if backend == "xnnpack":
+        from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+        yield "delegated to XNNPACK", [XnnpackPartitioner()]
+        heavy = [c for c in ALL_PARTITIONER_CONFIGS if c.__name__ in _HEAVY]
+        yield "only convolutions and matrix products are delegated", [XnnpackPartitioner(configs=heavy)]
+    yield "it runs on portable kernels, which are slow", []
+
+
+def _compiled(program: Any, partitioners: Sequence[Any], methods: Mapping[str, Any]) -> Any:
+    import torch
+    from executorch.exir import to_edge_transform_and_lower
+
+    from convkit.legalization.executorch import stable_operator_sets
+
+    with torch.no_grad(), stable_operator_sets(), _relevant_patterns():
+        edge = to_edge_transform_and_lower(program, partitioner=list(partitioners), constant_methods=dict(methods))
+        return edge.to_executorch()
+
+
+@contextmanager
+def _relevant_patterns() -> Iterator[None]:
+    """Skips two XNNPACK passes where their patterns cannot match.
+
+    To look for masked attention and for bilinear upsampling they export example modules, which takes longer than the whole
+    rest for a small network.
+    """
+    from executorch.backends.xnnpack._passes.convert_to_sdpa import ConvertToSDPAPass
+    from executorch.backends.xnnpack._passes.convert_to_upsample_bilinear2d import ConvertToUpsampleBilinear2d
+
+    passes = {ConvertToSDPAPass: _may_have_masked_attention, ConvertToUpsampleBilinear2d: _may_have_upsampling}
+    originals = {kind: kind.call for kind in passes}
+    for kind, relevant in passes.items():
+        kind.call = _guarded(originals[kind], relevant)
+    try:
+        yield
+    finally:
+        for kind, original in originals.items():
+            kind.call = original
+
+
+def _guarded(original: Callable[..., Any], relevant: Callable[[Any], bool]) -> Callable[..., Any]:
+    from torch.fx.passes.infra.pass_base import PassResult
+
+    def call(self: Any, graph_module: Any) -> Any:
+        return original(self, graph_module) if relevant(graph_module) else PassResult(graph_module, False)
+
+    return call
+
+
+def _may_have_masked_attention(graph_module: Any) -> bool:
+    """Both patterns hold a softmax over a sum: scores plus mask."""
+    return any(
+        "_softmax" in str(node.target) and getattr(node.args[0], "op", "") == "call_function"
+        and "add" in str(node.args[0].target)
+        for node in graph_module.graph.nodes
+        if node.op == "call_function"
+    )
+
+
+def _may_have_upsampling(graph_module: Any) -> bool:
+    return any("upsample" in str(n.target) or ".index." in str(n.target) for n in graph_module.graph.nodes)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = " ".join(str(cause).split())[:250]
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__

@@ -1,0 +1,220 @@
+"""What ExecuTorch's ahead-of-time compiler and its portable runtime accept, and repairs of programs that break it. Worker side.
+
+Every repair works on a copy of the program and answers a defect of executorch 1.4.1 that is named where it is repaired.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from convkit.legalization import exported_program as programs
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["bounded", "kernels", "repaired", "stable_operator_sets", "unsupported"]
+
+# The edge compiler replaces these itself (dim_order_ops), so their own kernels do not matter.
+_REPLACED = frozenset({"aten._to_copy.default", "aten.clone.default", "aten.empty.memory_format"})
+
+
+@cache
+def kernels() -> frozenset[str]:
+    """The kernels that the Python runtime has, by schema name: `aten::add.out`."""
+    import torch  # noqa: F401 - loads the libraries that the runtime is linked against
+    from executorch.extension.pybindings import _portable_lib
+
+    return frozenset(_portable_lib._get_operator_names())
+
+
+@contextmanager
+def stable_operator_sets() -> Iterator[None]:
+    """Lists torch's composite operators once for many decompositions.
+
+    Each `run_decompositions` asks for the list anew, and lowering runs some twenty of them: listing took a third of the time.
+    """
+    from torch._export import utils
+    from torch.export import exported_program
+
+    known = utils._collect_all_valid_cia_ops()
+    listing = exported_program._collect_all_valid_cia_ops
+    exported_program._collect_all_valid_cia_ops = known.copy
+    try:
+        yield
+    finally:
+        exported_program._collect_all_valid_cia_ops = listing
+
+
+def unsupported(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """The nodes that no kernel can run once the program is decomposed as the edge compiler does it, in the graph's order.
+
+    Operators that the XNNPACK delegate may take are not among them.
+    """
+    from executorch.exir.program._program import _default_decomposition_table
+
+    with stable_operator_sets():
+        lowered = program.run_decompositions(_default_decomposition_table())
+    delegated = _delegated_names()
+    return [
+        node for node in programs.calls(lowered) if node.target.__class__.__name__ == "OpOverload"
+        and not _has_kernel(node.target, delegated)
+    ]
+
+
+@cache
+def _delegated_names() -> frozenset[str]:
+    """The operators that XNNPACK's partitioner looks for, without overloads."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+
+    return frozenset(getattr(c, "target_name", "").split(".")[0] for c in ALL_PARTITIONER_CONFIGS if isinstance(
+        getattr(c, "target_name", None), str
+    ))
+
+
+def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> bool:
+    import torch
+    from executorch.exir.operator.convert import to_out_variant
+
+    if operator.namespace == "quantized_decomposed" or str(operator) in _REPLACED or operator.is_view:
+        return True
+    if operator._opname in delegated or "sym_" in operator._opname or "assert" in operator._opname:
+        return True
+    try:
+        name = to_out_variant(operator)[0].name()
+    except RuntimeError:
+        # No out variant: the compiler knows the core operators of that kind, and no others.
+        return operator.namespace == "aten" and torch.Tag.core in operator.tags
+    return name in kernels()
+
+
+def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
+    changed = copy.copy(program)
+    changed._graph_module = copy.deepcopy(program.graph_module)
+    notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed))
+    return changed, tuple(n for n in notes if n)
+
+
+def _legal_names(program: Any) -> str:
+    """Weights called `0.weight` (a root nn.Sequential) break XNNPACK's batch norm fusion: pytorch/executorch#21541."""
+    from dataclasses import replace
+
+    def renamed(name: str | None) -> str | None:
+        return f"model.{name}" if name is not None and name[:1].isdigit() else name
+
+    old = [*program._state_dict, *program._constants]
+    if not any(name[:1].isdigit() for name in old):
+        return ""
+    signature = program._graph_signature
+    program._graph_signature = replace(
+        signature,
+        input_specs=[replace(s, target=renamed(s.target)) for s in signature.input_specs],
+        output_specs=[replace(s, target=renamed(s.target)) for s in signature.output_specs],
+    )
+    program._state_dict = {renamed(k): v for k, v in program._state_dict.items()}
+    program._constants = {renamed(k): v for k, v in program._constants.items()}
+    return "weights whose names start with a digit got the prefix 'model.' (pytorch/executorch#21541)"
+
+
+def _explicit_strides(program: Any) -> str:
+    """`max_pool2d` without stride is an IndexError in XNNPACK's partitioner: pytorch/executorch#21488."""
+    import torch
+
+    aten = torch.ops.aten
+    targets = {aten.max_pool2d.default, aten.max_pool2d_with_indices.default}
+    count = 0
+    for node in programs.calls(program):
+        if node.target in targets and (len(node.args) < 3 or not node.args[2]):
+            node.args = (*node.args[:2], list(node.args[1]), *node.args[3:])
+            count += 1
+    return f"{count} max_pool2d got their default stride written out (pytorch/executorch#21488)" if count else ""
+
+
+def _contiguous_inputs(program: Any) -> str:
+    """Inputs become contiguous, as the runtime's caller gives them.
+
+    A program remembers the strides of its example: 0 after `expand`, which the compiler refuses ("0 in strides is not
+    supported"), or channels last, which makes the runtime refuse contiguous inputs (error 0x12).
+    """
+    import torch
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    users = set(program.graph_signature.user_inputs)
+    names = []
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if node.op != "placeholder" or node.name not in users or not isinstance(value, torch.Tensor):
+            continue
+        with value.fake_mode:  # type: ignore[attr-defined]
+            plain = torch.empty(value.shape, dtype=value.dtype, device=value.device)
+        if not all(statically_known_true(a == b) for a, b in zip(value.stride(), plain.stride(), strict=True)):
+            node.meta["val"] = plain
+            names.append(node.name)
+    return f"{', '.join(names)}: taken as contiguous, the program's example was not" if names else ""
+
+
+@contextmanager
+def bounded(
+    program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None
+) -> Iterator[tuple[str, ...]]:
+    """Gives every unbounded dimension of the program an upper bound while it is lowered; yields what was assumed.
+
+    ExecuTorch plans its memory ahead of time. The symbols' ranges belong to an environment that the program shares with
+    its source, so they are put back afterwards.
+
+    Args:
+        names: The program's symbols → the signature's.
+        limit: The bound; None for 64, or the example's size where that is larger.
+    """
+    from torch.utils._sympy.numbers import int_oo
+    from torch.utils._sympy.value_ranges import ValueRanges
+
+    environment = _shape_environment(program)
+    ranges: dict[Any, Any] = dict(program._range_constraints)
+    before: dict[Any, Any] = {}
+    notes = []
+    for symbol, allowed in ranges.items():
+        if not getattr(symbol, "is_Symbol", False) or environment is None:
+            continue
+        if allowed.upper is not int_oo and int(allowed.upper) < 1 << 31 and limit is None:
+            continue
+        bound = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol)))
+        if allowed.upper is not int_oo:
+            bound = min(bound, int(allowed.upper))
+        before[symbol] = environment.var_to_range.get(symbol)
+        program._range_constraints[symbol] = environment.var_to_range[symbol] = ValueRanges(allowed.lower, bound)
+        notes.append(
+            f"{names.get(str(symbol), str(symbol))}: at most {bound}, memory is planned ahead; --option upper_bound=N for another"
+        )
+    if before and environment is not None:
+        environment._update_version_counter()
+    try:
+        yield tuple(notes)
+    finally:
+        if environment is not None:
+            environment.var_to_range.update({s: r for s, r in before.items() if r is not None})
+            environment._update_version_counter()
+
+
+def _shape_environment(program: Any) -> Any:
+    import torch
+
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            for size in value.shape:
+                if isinstance(size, torch.SymInt):
+                    return size.node.shape_env
+    return None
+
+
+def _example_size(environment: Any, symbol: Any) -> int:
+    sizes = getattr(environment, "backed_var_to_val", None) or getattr(environment, "var_to_val", {})
+    try:
+        return int(sizes.get(symbol, 0))
+    except (TypeError, ValueError):
+        return 0
