@@ -302,10 +302,9 @@ def _drift_message(report: ValidationReport) -> str:
     )
     if output.problem:
         return f"output '{output.name}' ({recipe}): {output.problem}"
-    tolerance = report.tolerances[output.name].relative
     return (
         f"output '{output.name}' ({recipe}) differs by {output.max_abs:.2g}, that is {output.required:.1e} of its scale; "
-        f"the tolerance is {tolerance:.1e}"
+        f"the tolerance is {output.allowed:.1e}"
     )
 
 

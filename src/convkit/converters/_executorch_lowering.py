@@ -115,7 +115,8 @@ def _guarded(original: Callable[..., Any], relevant: Callable[[Any], bool]) -> C
 def _may_have_masked_attention(graph_module: Any) -> bool:
     """Both patterns hold a softmax over a sum: scores plus mask."""
     return any(
-        "_softmax" in str(node.target) and getattr(node.args[0], "op", "") == "call_function"
+        "_softmax" in str(node.target)
+        and getattr(node.args[0], "op", "") == "call_function"
         and "add" in str(node.args[0].target)
         for node in graph_module.graph.nodes
         if node.op == "call_function"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from convkit.legalization.prime_sizes import DynamicSizes
+    from convkit.legalization.prime_sizes import DynamicSizes, PinnedProgram
     from convkit.legalization.target import Finding
 
 __all__ = ["CONVERTER", "check", "convert"]
@@ -54,21 +54,16 @@ _prepared: dict[tuple[Any, ...], _Prepared] = {}
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A program on its way through litert-torch: pinned, decomposed, before it is lowered.
+    """A program on its way through litert-torch.
 
     Attributes:
-        program: The static program after litert-torch's first decompositions and passes.
-        pinned: The module that it is the export of, and its sample inputs.
-        sizes: What its sizes stand for.
-        rewritten: The operators of the source that convkit rewrote, with the reason.
+        program: The static program after litert-torch's first decompositions and passes, before it is lowered.
+        pinned: What it is the export of.
         counts: How often the source has each operator.
     """
 
-    program: Any
-    pinned: torch.nn.Module
-    samples: tuple[torch.Tensor, ...]
-    sizes: DynamicSizes
-    rewritten: Mapping[str, str]
+    program: torch.export.ExportedProgram
+    pinned: PinnedProgram
     counts: Mapping[str, int]
 
 
@@ -87,7 +82,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     for operator, count in sorted(prepared.counts.items()):
         if operator in named:
             continue
-        reason = prepared.rewritten.get(operator, "")
+        reason = prepared.pinned.rewritten.get(operator, "")
         findings.append(Finding(operator, count, Verdict.REWRITTEN if reason else Verdict.LEGAL, reason))
     order = [Verdict.GAP, Verdict.REWRITTEN, Verdict.LEGAL]
     return sorted(findings, key=lambda f: (order.index(f.verdict), f.operator))
@@ -109,7 +104,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     prepared = _prepare(request)
     _prepared.clear()  # lowering changes the program
     _lower(prepared, request.output)
-    sizes = prepared.sizes
+    sizes = prepared.pinned.sizes
     rename_edges(
         request.output,
         signature,
@@ -117,13 +112,13 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         outputs=range(len(signature.outputs)),
         edit=(lambda model: restore_dynamic_dims(model, sizes)) if sizes.primes else None,
     )
-    return ConversionOutcome(_notes(prepared))
+    return ConversionOutcome(_notes(sizes))
 
 
-def _notes(prepared: _Prepared) -> tuple[str, ...]:
-    if not prepared.sizes.primes:
+def _notes(sizes: DynamicSizes) -> tuple[str, ...]:
+    if not sizes.primes:
         return ()
-    return (f"dynamic dimensions kept through one static conversion at {', '.join(map(str, prepared.sizes.primes.values()))}",)
+    return (f"dynamic dimensions were pinned to {', '.join(map(str, sizes.primes.values()))} and restored in the file",)
 
 
 def _prepare(request: ConversionRequest) -> _Prepared:
@@ -145,9 +140,9 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
 
     from convkit.legalization.prime_sizes import pin_sizes
 
-    pinned, samples, sizes, rewritten = pin_sizes(program)
+    pinned = pin_sizes(program)
     try:
-        exported = torch.export.export(pinned, samples, strict=False)
+        exported = torch.export.export(pinned.module, pinned.samples, strict=False)
         _own_infinities(exported)
         exported = fx_infra.graph_utils.reset_from_node_meta(exported)
         exported = fx_infra.safe_run_decompositions(exported, fx_infra.decomp.pre_convert_decomp(), can_skip=False)
@@ -157,7 +152,7 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
     except Exception as error:
         raise _failure("litert-torch cannot decompose the program", error) from error
     counts = Counter(str(n.target) for n in program.graph.nodes if n.op == "call_function" and "aten." in str(n.target))
-    return _Prepared(exported, pinned, samples, sizes, rewritten, counts)
+    return _Prepared(exported, pinned, counts)
 
 
 def _own_infinities(program: torch.export.ExportedProgram) -> None:
@@ -221,8 +216,7 @@ def _why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
 def _lower(prepared: _Prepared, output: Path) -> None:
     from litert_torch._convert import litert_converter, signature
 
-    samples = prepared.samples
-    entry = signature.Signature("serving_default", prepared.pinned, samples, {})
+    entry = signature.Signature("serving_default", prepared.pinned.module, prepared.pinned.samples, {})
     try:
         exporter = litert_converter.exported_programs_to_flatbuffer([prepared.program], [entry])
         exporter.to_file(str(output))
@@ -236,6 +230,4 @@ def _failure(what: str, error: Exception) -> ConversionError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((line for line in lines if "error:" in line), lines[0] if lines else type(error).__name__)
     reason = reason.rpartition("error: ")[2][:300]
-    return ConversionError(
-        f"{what}: {reason}", component=CONVERTER.name, hint="see `convkit plan` for another route"
-    )
+    return ConversionError(f"{what}: {reason}", component=CONVERTER.name, hint="see `convkit plan` for another route")

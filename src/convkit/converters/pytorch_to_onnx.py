@@ -109,8 +109,6 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     return ConversionOutcome(notes)
 
 
-
-
 def _opset(request: ConversionRequest) -> int:
     given = request.options.get("opset", _OPSET.default)
     try:
@@ -267,9 +265,7 @@ def _ir_version(model: Any) -> int:
 
     opsets: Mapping[str, int] = model.opset_imports
     lowest = int(
-        onnx.helper.find_min_ir_version_for(
-            [onnx.helper.make_opsetid(d, v) for d, v in opsets.items()], ignore_unknown=True
-        )
+        onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid(d, v) for d, v in opsets.items()], ignore_unknown=True)
     )
     # https://github.com/onnx/onnx/blob/main/onnx/onnx.in.proto, enum Version: float8 came with 9, int4 with 10.
     later = {"FLOAT8": 9, "INT4": 10, "UINT4": 10, "FLOAT4": 11, "INT2": 12, "UINT2": 12}

@@ -5,7 +5,6 @@ Every repair works on a copy of the program and answers a defect of executorch 1
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -20,6 +19,18 @@ __all__ = ["bounded", "kernels", "repaired", "stable_operator_sets", "unsupporte
 
 # The edge compiler replaces these itself (dim_order_ops), so their own kernels do not matter.
 _REPLACED = frozenset({"aten._to_copy.default", "aten.clone.default", "aten.empty.memory_format"})
+
+# Composite operators whose decompositions are all in the core set: a program of these and of core operators needs no
+# decomposition to be judged. The list is for speed only; what is not on it is decomposed.
+_COMPOSITES = frozenset(
+    f"aten.{name}"
+    for name in (
+        "adaptive_avg_pool2d.default avg_pool1d.default batch_norm.default chunk.default contiguous.default conv1d.default "
+        "conv2d.default conv2d.padding dropout.default dropout_.default flatten.using_ints group_norm.default "
+        "layer_norm.default linear.default lstm.input matmul.default max_pool2d.default relu_.default reshape.default "
+        "scaled_dot_product_attention.default silu.default softmax.int split.Tensor to.dtype transpose.int unflatten.int"
+    ).split()
+)
 
 
 @cache
@@ -56,13 +67,21 @@ def unsupported(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     """
     from executorch.exir.program._program import _default_decomposition_table
 
+    delegated = _delegated_names()
+    if all(
+        str(node.target) in _COMPOSITES or not _is_overload(node.target) or _has_kernel(node.target, delegated)
+        for node in programs.calls(program)
+    ):
+        return []
     with stable_operator_sets():
         lowered = program.run_decompositions(_default_decomposition_table())
-    delegated = _delegated_names()
-    return [
-        node for node in programs.calls(lowered) if node.target.__class__.__name__ == "OpOverload"
-        and not _has_kernel(node.target, delegated)
-    ]
+    return [n for n in programs.calls(lowered) if _is_overload(n.target) and not _has_kernel(n.target, delegated)]
+
+
+def _is_overload(target: Any) -> bool:
+    import torch
+
+    return isinstance(target, torch._ops.OpOverload)
 
 
 @cache
@@ -70,9 +89,11 @@ def _delegated_names() -> frozenset[str]:
     """The operators that XNNPACK's partitioner looks for, without overloads."""
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
 
-    return frozenset(getattr(c, "target_name", "").split(".")[0] for c in ALL_PARTITIONER_CONFIGS if isinstance(
-        getattr(c, "target_name", None), str
-    ))
+    return frozenset(
+        getattr(c, "target_name", "").split(".")[0]
+        for c in ALL_PARTITIONER_CONFIGS
+        if isinstance(getattr(c, "target_name", None), str)
+    )
 
 
 def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> bool:
@@ -93,8 +114,7 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
 
 def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
-    changed = copy.copy(program)
-    changed._graph_module = copy.deepcopy(program.graph_module)
+    changed = programs.copied(program)
     notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed))
     return changed, tuple(n for n in notes if n)
 
@@ -158,9 +178,7 @@ def _contiguous_inputs(program: Any) -> str:
 
 
 @contextmanager
-def bounded(
-    program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None
-) -> Iterator[tuple[str, ...]]:
+def bounded(program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None) -> Iterator[tuple[str, ...]]:
     """Gives every unbounded dimension of the program an upper bound while it is lowered; yields what was assumed.
 
     ExecuTorch plans its memory ahead of time. The symbols' ranges belong to an environment that the program shares with

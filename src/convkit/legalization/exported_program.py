@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Place", "calls", "operator_name", "operators", "place_of", "source_operator"]
+__all__ = ["Place", "calls", "copied", "operator_name", "operators", "place_of", "source_operator"]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
@@ -54,6 +54,18 @@ def calls(program: torch.export.ExportedProgram) -> Iterator[torch.fx.Node]:
             for node in module.graph.nodes:
                 if node.op == "call_function" and node.target is not operator.getitem:
                     yield node
+
+
+def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """A program with a graph of its own; the weights are shared."""
+    import copy
+
+    result = copy.copy(program)
+    result._graph_module = copy.deepcopy(program.graph_module)
+    # Copying renames nodes that are called like Python's builtins (`input`), and the graph signature goes by name.
+    for old, new in zip(program.graph.nodes, result.graph.nodes, strict=True):
+        new.name = old.name
+    return result
 
 
 def place_of(node: torch.fx.Node) -> Place:

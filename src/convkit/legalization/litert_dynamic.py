@@ -110,7 +110,9 @@ def _refuse_opaque(editor: GraphEditor, sizes: DynamicSizes) -> None:
             raise _refuse(editor, operator, "fixes its sizes, so its dynamic dimensions cannot be restored")
 
 
-def _bind_derived_inputs(editor: GraphEditor, operators: Sequence[Any], indices: Sequence[int], sizes: DynamicSizes) -> None:
+def _bind_derived_inputs(
+    editor: GraphEditor, operators: Sequence[Any], indices: Sequence[int], sizes: DynamicSizes
+) -> None:
     graph = editor.graph
     bound = {
         index: editor.range(derived.size) if derived.is_range else editor.size(derived.size)
@@ -270,7 +272,9 @@ def _restore_transposed_window(editor: GraphEditor, operator: Any, sizes: Dynami
     entries: list[int | sympy.Expr] = [sizes.resolve(shape[0])]
     for wanted, size, stride in zip(said[1:3], shape[1:3], (options.strideH, options.strideW), strict=True):
         found = sizes.resolve(size)
-        entries.append(int(wanted) if isinstance(found, int) else found * int(stride) + (int(wanted) - size * int(stride)))
+        entries.append(
+            int(wanted) if isinstance(found, int) else found * int(stride) + (int(wanted) - size * int(stride))
+        )
     if _dynamic(entries):
         _replace_input(operator, 0, editor.vector([*entries, int(said[3])], said.dtype))
 
@@ -290,7 +294,9 @@ _SPECIAL: Mapping[str, Callable[[GraphEditor, Any, DynamicSizes], None]] = {
 }
 
 
-def _restore_data(editor: GraphEditor, operator: Any, sizes: DynamicSizes, replaced: dict[tuple[int, bool], int]) -> None:
+def _restore_data(
+    editor: GraphEditor, operator: Any, sizes: DynamicSizes, replaced: dict[tuple[int, bool], int]
+) -> None:
     """Rewrites the constants of one operator whose own shape has a dynamic axis."""
     name = editor.builtin(operator)
     said = _SIZE_INPUTS.get(name, ())

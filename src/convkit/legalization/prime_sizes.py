@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from convkit.legalization.size_operators import Replacement
 
-__all__ = ["DerivedInput", "DynamicSizes", "SizeOrigin", "pin_sizes", "place"]
+__all__ = ["DerivedInput", "DynamicSizes", "PinnedProgram", "SizeOrigin", "pin_sizes", "place"]
 
 # Larger primes collide with fewer sizes that a converter makes up (padding), and cost nothing: nothing is computed.
 _SMALLEST = 11
@@ -89,6 +89,23 @@ class DynamicSizes:
         return found if isinstance(found, int) else max(1, _evaluate(found, self.defaults))
 
 
+@dataclass(frozen=True)
+class PinnedProgram:
+    """A program with static sizes.
+
+    Attributes:
+        module: Takes the program's flat user tensors and the derived inputs, gives its flat user outputs.
+        samples: Zeros of the pinned shapes, one for each input of the module.
+        sizes: What the pinned sizes stand for.
+        rewritten: The operators that were replaced, with what happens instead.
+    """
+
+    module: torch.nn.Module
+    samples: tuple[torch.Tensor, ...]
+    sizes: DynamicSizes
+    rewritten: Mapping[str, str]
+
+
 def place(node: torch.fx.Node) -> str:
     """Where a node is in the user's own model: module path and source line, as far as the program records them."""
     stack = node.meta.get("nn_module_stack") or {}
@@ -99,14 +116,8 @@ def place(node: torch.fx.Node) -> str:
     return " · ".join(part for part in (path, source) if part) or node.name
 
 
-def pin_sizes(
-    program: torch.export.ExportedProgram,
-) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...], DynamicSizes, dict[str, str]]:
-    """A module with the static sizes of the program at primes, its sample inputs, and what the primes stand for.
-
-    The last result says which operators were rewritten, and why.
-
-    The module takes the program's flat user inputs and the derived ones, and gives its flat user outputs.
+def pin_sizes(program: torch.export.ExportedProgram) -> PinnedProgram:
+    """Pins every dynamic size of a program to a prime; a program without dynamic sizes keeps its sizes.
 
     Raises:
         ConversionError: A symbol's range holds no usable prime, a symbol cannot be read off an input, or an operator
@@ -129,7 +140,7 @@ def pin_sizes(
         _defaults(primes, placeholders),
     )
 
-    class PinnedProgram(torch.nn.Module):
+    class StaticProgram(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.program = inner
@@ -153,7 +164,7 @@ def pin_sizes(
         count = _evaluate(extra.size, primes) if extra.is_range else 1
         samples.append(torch.zeros(count, dtype=torch.int32))
     rewritten = {str(node.target): replacement.reason for node, replacement in replacements.items()}
-    return PinnedProgram(), tuple(samples), sizes, rewritten
+    return PinnedProgram(StaticProgram(), tuple(samples), sizes, rewritten)
 
 
 def _expression(size: Any) -> sympy.Expr:
@@ -170,9 +181,7 @@ def _evaluate(size: sympy.Expr, primes: Mapping[str, int]) -> int:
     return int(size.subs({s: primes[s.name] for s in size.free_symbols}))
 
 
-def _expressions(
-    sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static: set[int]
-) -> dict[int, sympy.Expr]:
+def _expressions(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static: set[int]) -> dict[int, sympy.Expr]:
     """The sizes that vary and are no plain multiples, by their value."""
     found = {}
     for size in sizes:

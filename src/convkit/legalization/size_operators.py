@@ -260,7 +260,9 @@ def _roll(node: torch.fx.Node, needs: _Needs) -> Compute | None:
         return None
     if any(_is_symbolic(s) for s in shifts):
         raise _refuse(node, "rolls by a dynamic number of places")
-    moves = [(d % len(shape), s, needs.range(shape[d]), needs.size(shape[d])) for d, s in zip(dims, shifts, strict=True)]
+    moves = [
+        (d % len(shape), s, needs.range(shape[d]), needs.size(shape[d])) for d, s in zip(dims, shifts, strict=True)
+    ]
 
     def roll(known: Known, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         for axis, shift, steps, count in moves:
@@ -355,7 +357,9 @@ def _constant(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     wanted, result = needs.size(size), node.meta["val"]
     if result.dim() == 0:
         return lambda known, *_, **__: known[wanted].to(result.dtype).reshape(())
-    return lambda known, *a, **__: known[wanted].to(result.dtype).expand(a[0].shape if hasattr(a[0], "shape") else tuple(a[0]))
+    return lambda known, *a, **__: (
+        known[wanted].to(result.dtype).expand(a[0].shape if hasattr(a[0], "shape") else tuple(a[0]))
+    )
 
 
 @_rewrites("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
@@ -390,14 +394,20 @@ def _conv_transpose(node: torch.fx.Node, needs: _Needs) -> Compute | None:
     stride, padding, extra = spatial(3, "stride", 1), spatial(4, "padding", 0), spatial(5, "output_padding", 0)
     dilation, groups = spatial(7, "dilation", 1), int(_argument(node, 6, "groups", 1))
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if groups == 1 and not any(extra) and all(p == 0 or 2 * p == r - s for p, r, s in zip(padding, reach, stride, strict=True)):
+    if (
+        groups == 1
+        and not any(extra)
+        and all(p == 0 or 2 * p == r - s for p, r, s in zip(padding, reach, stride, strict=True))
+    ):
         return None
     target: Any = node.target
     sizes = _shape(node.args[0])[2:]
     whole = [(n - 1) * s + r for n, s, r in zip(sizes, stride, reach, strict=True)]
     needs.mention(*whole, *(w + max(0, e - p) for w, e, p in zip(whole, extra, padding, strict=True)))
 
-    def conv_transpose(known: Known, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *_: Any, **__: Any) -> Any:
+    def conv_transpose(
+        known: Known, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *_: Any, **__: Any
+    ) -> Any:
         import torch
 
         zeros = [0] * rank

@@ -83,13 +83,10 @@ def _with_reshapes(program: torch.export.ExportedProgram) -> tuple[torch.export.
     Decomposed attention returns other strides than the fused operator that the model was traced with, so a view after it
     may not fit (T5, MaxViT).
     """
-    import copy
-
     import torch
 
     changed = 0
-    relaxed = copy.copy(program)
-    relaxed._graph_module = copy.deepcopy(program.graph_module)
+    relaxed = exported_program.copied(program)
     for module in relaxed.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:

@@ -67,7 +67,8 @@ def describe_stage(stage: Stage) -> str:
 
 
 def describe_validation(report: ValidationReport) -> str:
-    tolerance = max((t.relative for t in report.tolerances.values()), default=0.0)
+    outputs = [o for s in report.sets for o in s.outputs]
+    tolerance = max((o.allowed for o in outputs), default=0.0)
     sets = len(report.sets)
     text = f"{sets} input set{'s' if sets != 1 else ''} × {report.target_runtime}: max |Δ| {report.max_abs:.1e}"
     text += f", {report.required:.1e} of scale (tolerance {tolerance:.0e})"

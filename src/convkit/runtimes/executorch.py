@@ -89,9 +89,7 @@ class ExecuTorchSession:
             shapes = ", ".join(f"{t.name}{list(feeds[t.name].shape)}" for t in self._signature.inputs)
             raise _failure(f"ExecuTorch failed to run the model on {shapes}: {_explained(error)}") from error
         # The results are windows on memory that the next run overwrites.
-        return {
-            spec.name: _array(result) for spec, result in zip(self._signature.outputs, results, strict=True)
-        }
+        return {spec.name: _array(result) for spec, result in zip(self._signature.outputs, results, strict=True)}
 
 
 def _array(result: Any) -> np.ndarray:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convkit import readers
 from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact, ModelInfo
@@ -18,9 +20,9 @@ from convkit.registry import installed_version, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
 from convkit.signature import Signature
 from convkit.validators.domains import integer_bounds
-from convkit.validators.inputs import InputSet, generated
-from convkit.validators.numerics import compare_outputs
-from convkit.validators.tolerance import default_tolerance
+from convkit.validators.inputs import InputSet, generated, perturbed
+from convkit.validators.numerics import compare_output, compare_outputs
+from convkit.validators.tolerance import ILL_CONDITIONED, NOISE_FACTOR, above_noise, default_tolerance
 from convkit.workers.pool import Answer, Worker, WorkerPool
 
 __all__ = ["Comparison", "runtime_of", "titled"]
@@ -92,11 +94,12 @@ class Comparison:
         info = readers.inspect(target.path)
         target = target.with_signature(_aligned(signature, info.signature))
         sides = (runtime_of(self.source.variant), runtime_of(target.variant))
-        sets = self._input_sets(signature, info)
-        paths = [scratch / f"inputs-{i}.npz" for i in range(len(sets))]
-        for path, chosen in zip(paths, sets, strict=True):
-            save_arrays(path, chosen.arrays)
-        outputs = [[scratch / f"{side}-{i}.npz" for i in range(len(sets))] for side in ("source", "target")]
+        trials = _trials(self._input_sets(signature, info), scratch)
+        # The source runs on the perturbed inputs too: how far it moves is its own noise.
+        files = (
+            [(t.inputs, t.expected) for t in trials] + [(t.moved, t.noisy) for t in trials if t.moved],
+            [(t.inputs, t.got) for t in trials],
+        )
 
         def run_side(side: int) -> Answer:
             runtime, artifact = sides[side], (self.source, target)[side]
@@ -105,8 +108,8 @@ class Comparison:
                 {
                     "module": runtime.module,
                     "artifact": artifact.to_json(),
-                    "inputs": [str(p) for p in paths],
-                    "outputs": [str(p) for p in outputs[side]],
+                    "inputs": [str(i) for i, _ in files[side]],
+                    "outputs": [str(o) for _, o in files[side]],
                 },
                 stage="validate",
                 component=titled(runtime),
@@ -121,7 +124,7 @@ class Comparison:
         if info.signature is not None:
             report.signature_differences = signature.differences(info.signature)
         report.tolerances = self._tolerances(signature, info)
-        self._fill(report, sets, outputs, answers)
+        self._fill(report, trials, answers)
         return report, answers
 
     def _input_sets(self, signature: Signature, target: ModelInfo) -> list[InputSet]:
@@ -142,34 +145,93 @@ class Comparison:
             for t in signature.outputs
         }
 
-    def _fill(self, report: ValidationReport, sets: list[InputSet], outputs: list[list[Path]], answers: list[Answer]) -> None:
-        scales: dict[str, float] = {}
-        for index, chosen in enumerate(sets):
-            mine, theirs = answers[0].result[index], answers[1].result[index]
+    def _fill(self, report: ValidationReport, trials: list[_Trial], answers: list[Answer]) -> None:
+        ill_conditioned: list[SetResult] = []
+        for trial, mine, theirs in zip(trials, answers[0].result, answers[1].result, strict=False):
             if mine["error"]:
-                report.notes.append(f"inputs dropped ({chosen.recipe}): the source does not run on them: {mine['error']}")
+                report.notes.append(f"inputs dropped ({trial.recipe}): the source does not run on them: {mine['error']}")
                 continue
             if theirs["error"]:
                 raise ConversionError(
-                    f"the converted model does not run ({chosen.recipe}): {theirs['error']}",
+                    f"the converted model does not run ({trial.recipe}): {theirs['error']}",
                     stage="validate",
                     component=report.target_runtime,
                 )
-            expected, got = load_arrays(outputs[0][index]), load_arrays(outputs[1][index])
-            metrics = compare_outputs(expected, got, report.tolerances)
-            for output in metrics:
-                scales[output.name] = max(scales.get(output.name, 0.0), output.scale)
-            report.sets.append(SetResult(chosen.recipe, metrics, mine["seconds"], theirs["seconds"]))
-        if not report.sets:
+            expected = load_arrays(trial.expected)
+            noise = self._noise(expected, trial)
+            allowed = {
+                n: t if n in (self.tolerance or {}) or "" in (self.tolerance or {}) else above_noise(t, noise.get(n, 0.0))
+                for n, t in report.tolerances.items()
+            }
+            metrics = compare_outputs(expected, load_arrays(trial.got), allowed)
+            result = SetResult(trial.recipe, metrics, mine["seconds"], theirs["seconds"])
+            worst = max(noise, key=lambda n: noise[n], default="")
+            if not self.tolerance and worst and noise[worst] * NOISE_FACTOR > ILL_CONDITIONED and not result.exactly_equal:
+                report.notes.append(
+                    f"inputs not counted ({trial.recipe}): the source's own output '{worst}' moves by {noise[worst]:.1e} of its "
+                    "scale when the inputs move by a last bit"
+                )
+                ill_conditioned.append(result)
+            else:
+                report.sets.append(result)
+        if not report.sets and not ill_conditioned:
             raise ConversionError(
                 f"the source itself runs on none of the inputs: {answers[0].result[0]['error']}",
                 stage="validate",
                 component=report.source_runtime,
                 hint="give inputs that suit the model: --inputs data.npz",
             )
-        silent = [name for name, scale in scales.items() if scale == 0.0]
+        if not report.sets:
+            raise ConversionError(
+                "the source is ill-conditioned on all inputs that were tried, so nothing could be proved; " + report.notes[-1],
+                stage="validate",
+                component=report.source_runtime,
+                hint="give inputs that suit the model: --inputs data.npz; or say what to accept: --tolerance 1e-2",
+            )
+        outputs = [o for s in report.sets for o in s.outputs]
+        silent = [n for n in report.tolerances if not any(o.scale for o in outputs if o.name == n)]
         if silent:
             report.notes.append(f"output {', '.join(silent)} was zero (or empty) on all inputs: that proves little")
+
+    @staticmethod
+    def _noise(expected: Mapping[str, np.ndarray], trial: _Trial) -> dict[str, float]:
+        """What share of its scale each of the source's outputs moves by when its inputs move by a last bit."""
+        if trial.moved is None or not trial.noisy.exists():
+            return {}
+        noisy = load_arrays(trial.noisy)
+        return {
+            name: compare_output(name, array, noisy[name], Tolerance(0.0, "noise")).required
+            for name, array in expected.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The files of one input set: inputs, perturbed inputs (None where nothing can be perturbed), and outputs."""
+
+    recipe: str
+    inputs: Path
+    moved: Path | None
+    expected: Path
+    noisy: Path
+    got: Path
+
+
+def _trials(sets: list[InputSet], scratch: Path) -> list[_Trial]:
+    trials = []
+    for index, chosen in enumerate(sets):
+        inputs = scratch / f"inputs-{index}.npz"
+        save_arrays(inputs, chosen.arrays)
+        moved: Path | None = None
+        if (shifted := perturbed(chosen.arrays)) is not None:
+            moved = scratch / f"moved-{index}.npz"
+            save_arrays(moved, shifted)
+        outputs = (scratch / f"{role}-{index}.npz" for role in ("expected", "noisy", "got"))
+        trial = _Trial(chosen.recipe, inputs, moved, *outputs)
+        for path in (trial.expected, trial.noisy, trial.got):
+            path.unlink(missing_ok=True)  # of an earlier route
+        trials.append(trial)
+    return trials
 
 
 def _both(run_side: Callable[[int], Answer], workers: list[Worker]) -> list[Answer]:

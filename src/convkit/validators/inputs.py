@@ -11,7 +11,7 @@ import numpy as np
 from convkit.errors import InputSpecError
 from convkit.signature import Signature, TensorSpec
 
-__all__ = ["InputSet", "draw", "generated", "given", "matched"]
+__all__ = ["InputSet", "draw", "generated", "given", "matched", "perturbed"]
 
 _SIZES = (2, 3)
 """The two sizes that every dynamic dimension is tried at: neither is 1, which broadcasts and hides mistakes."""
@@ -80,6 +80,24 @@ def _default_size(signature: Signature, symbol: str, step: int) -> int:
     leads = any((t.shape or ("",))[0] == symbol for t in signature.inputs)
     size = _SIZES[step]
     return size if leads else size * 16
+
+
+def perturbed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """The same inputs, moved by half a last bit of float32 at their own scale (of 1 where they are zero).
+
+    What the source makes of the difference is its noise floor; None where no input is a float of at least 32 bits.
+    """
+    if not any(a.dtype.kind == "f" and a.itemsize >= 4 for a in arrays.values()):
+        return None
+    generator = np.random.default_rng(1)
+    moved = {}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and array.itemsize >= 4:
+            scale = float(np.abs(array[np.isfinite(array)]).max(initial=0.0)) or 1.0
+            step = np.where(generator.random(array.shape) < 0.5, -1, 1) * scale * 2.0**-24
+            array = (array + step).astype(array.dtype)
+        moved[name] = array
+    return moved
 
 
 def matched(signature: Signature, arrays: Mapping[str, np.ndarray] | Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,15 +6,17 @@ cannot pass by being small, and a box regressor with outputs of 640 does not fai
 
 from __future__ import annotations
 
-import math
-
 from convkit.reports.schema import Tolerance
 
-__all__ = ["default_tolerance"]
+__all__ = ["ILL_CONDITIONED", "NOISE_FACTOR", "above_noise", "default_tolerance"]
 
 _FLOAT32 = 1e-5
 _FLOAT32_CEILING = 1e-4
 _OPERATORS_AT_BASE = 64
+NOISE_FACTOR = 10
+"""How far above the source's own noise a difference may lie: other orders of summation move more than one last bit."""
+ILL_CONDITIONED = 1e-3
+"""From this share of the scale on, the source's own noise drowns what a comparison could show."""
 _HALF = {"float16": 1e-2, "bfloat16": 4e-2}
 
 
@@ -22,9 +24,9 @@ def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> To
     """The tolerance for an output of that dtype.
 
     float32: rounding differs because runtimes sum in other orders. Healthy conversions measure 1e-7 to 2e-6 of the scale;
-    the error of a chain of operators grows like a random walk, so 1e-5 holds up to 64 operators and grows with the square
-    root of their number, never beyond 1e-4, from where differences mean something. Half precision has 11 (float16) or
-    8 (bfloat16) bits of mantissa. Integers and booleans are exact.
+    a chain of operators adds its errors up, so 1e-5 holds up to 64 operators and grows with their number, never beyond
+    1e-4, from where differences mean something. Half precision has 11 (float16) or 8 (bfloat16) bits of mantissa.
+    Integers and booleans are exact.
 
     Args:
         dtype: Of the output, as a numpy name.
@@ -36,9 +38,17 @@ def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> To
     if dtype in _HALF:
         return Tolerance(_HALF[dtype], f"{dtype} keeps {11 if dtype == 'float16' else 8} bits of mantissa")
     if dtype.startswith(("float", "complex")):
-        grown = _FLOAT32 * math.sqrt(max(1.0, operators / _OPERATORS_AT_BASE))
+        grown = _FLOAT32 * max(1.0, operators / _OPERATORS_AT_BASE)
         if grown <= _FLOAT32:
             return Tolerance(_FLOAT32, "float32: another order of summation")
         relative = float(f"{min(grown, _FLOAT32_CEILING):.1e}")
         return Tolerance(relative, f"float32: another order of summation, over {operators} operators")
     return Tolerance(0.0, f"{dtype} is exact")
+
+
+def above_noise(tolerance: Tolerance, noise: float) -> Tolerance:
+    """The tolerance where the source itself moves by `noise` (a share of its scale) when its input moves by a last bit."""
+    floor = NOISE_FACTOR * noise
+    if floor <= tolerance.relative:
+        return tolerance
+    return Tolerance(float(f"{floor:.1e}"), f"{NOISE_FACTOR} × what the source itself moves by at a last bit of its input")
