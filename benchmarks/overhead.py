@@ -222,8 +222,9 @@ def main() -> int:
                 result = compare(pair, options.model, options.runs, Path(directory))
                 results.append(result)
                 print(
-                    f"{result.title:18} convkit with proof {result.ours:6.2f} s · bare {result.bare:6.2f} s · time ×{result.time_ratio:.2f}"
-                    f" · largest process ×{result.process_ratio:.2f} · process tree ×{result.tree_ratio:.2f}",
+                    f"{result.title:18} convkit with proof {result.ours:6.2f} s · bare {result.bare:6.2f} s"
+                    f" · time ×{result.time_ratio:.2f} · largest process ×{result.process_ratio:.2f}"
+                    f" · process tree ×{result.tree_ratio:.2f}",
                     flush=True,
                 )
     if options.json:

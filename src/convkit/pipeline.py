@@ -231,7 +231,8 @@ def _chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list
     named = [r for r in routes if tuple(r.names) == options.route]
     if not named:
         raise UsageError(
-            f"there is no route {' → '.join(options.route)}", hint="the routes are " + "; ".join(",".join(r.names) for r in routes)
+            f"there is no route {' → '.join(options.route)}",
+            hint="the routes are " + "; ".join(",".join(r.names) for r in routes),
         )
     return named
 

@@ -5,6 +5,7 @@ A `.pte` holds no tensor names and no symbols: the signature goes into a constan
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,11 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     program, repairs = target.repaired(source)
     methods = {SIGNATURE_METHOD: json.dumps(request.signature.to_json())}
     with target.bounded(program, _symbols(program, request.signature), limit) as bounds:
-        compiled, losses = lowering.lower(program, backend, methods, _trial(request, source))
+        try:
+            compiled, losses = lowering.lower(program, backend, methods, _trial(request, source, limit))
+        except ConversionError:
+            _refuse_gaps(source)  # which tells more, where the reason is operators
+            raise
     with request.output.open("wb") as stream:
         compiled.write_to_file(stream)
     return ConversionOutcome((*repairs, *bounds, *losses))
@@ -119,7 +124,26 @@ def _symbols(program: torch.export.ExportedProgram, signature: Signature) -> Map
     return found
 
 
-def _trial(request: ConversionRequest, source: torch.export.ExportedProgram) -> Callable[[Any], None]:
+def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
+    from convkit.legalization import executorch as target
+    from convkit.legalization import exported_program as programs
+
+    found: dict[str, str] = {}
+    with contextlib.suppress(Exception):
+        for node in target.unsupported(program):
+            found.setdefault(programs.source_operator(node), str(programs.place_of(node)))
+    if found:
+        told = ", ".join(f"{name} at {place}" if place else name for name, place in found.items())
+        raise ConversionError(
+            f"ExecuTorch has no kernel for {told}",
+            component=CONVERTER.name,
+            hint="rewrite them with other operators in the model",
+        )
+
+
+def _trial(
+    request: ConversionRequest, source: torch.export.ExportedProgram, limit: int | None
+) -> Callable[[Any], None]:
     """Loads a compiled program, and runs it on example inputs where there are any.
 
     Files can be written that fail at load (missing kernel) or at run time (dimension order): another attempt may do better.
@@ -127,6 +151,8 @@ def _trial(request: ConversionRequest, source: torch.export.ExportedProgram) -> 
     from convkit.legalization import executorch as target
 
     inputs = _examples(request, source)
+    if inputs is not None and limit is not None and any(s > limit for t in inputs for s in t.shape):
+        inputs = None  # the user bounds the sizes below the example's
 
     def accept(compiled: Any) -> None:
         import torch  # noqa: F401

@@ -138,6 +138,7 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
     from litert_torch import fx_infra
     from litert_torch._convert import core
 
+    from convkit.legalization.exported_program import operators
     from convkit.legalization.prime_sizes import pin_sizes
 
     pinned = pin_sizes(program)
@@ -151,8 +152,7 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
         exported = core._run_convert_passes(exported)
     except Exception as error:
         raise _failure("litert-torch cannot decompose the program", error) from error
-    counts = Counter(str(n.target) for n in program.graph.nodes if n.op == "call_function" and "aten." in str(n.target))
-    return _Prepared(exported, pinned, counts)
+    return _Prepared(exported, pinned, {name: len(found) for name, found in operators(program).items()})
 
 
 def _own_infinities(program: torch.export.ExportedProgram) -> None:
@@ -178,24 +178,25 @@ def _gaps(prepared: _Prepared) -> list[Finding]:
     """The operators without a lowering. What litert-torch decomposes later, it decomposes for its own lowerings."""
     from litert_torch import fx_infra
 
-    from convkit.legalization.prime_sizes import place
+    from convkit.legalization.exported_program import operator_name, place_of, source_operator
     from convkit.legalization.target import Finding, Verdict
 
     later = fx_infra.decomp.pre_lower_decomp()
     places: dict[tuple[str, str], Counter[str]] = {}
     for node in prepared.program.graph.nodes:
         if node.op == "call_function" and (reason := _why_not(node, later)):
-            places.setdefault((str(node.target), reason), Counter())[place(node)] += 1
+            source, lowered = source_operator(node), operator_name(node.target)
+            if source != lowered:
+                reason = f"it decomposes into {lowered}: {reason}"
+            places.setdefault((source, reason), Counter())[str(place_of(node))] += 1
     return [
-        Finding(operator, found.total(), Verdict.GAP, reason, tuple(found), _GAP_HINT)
+        Finding(operator, found.total(), Verdict.GAP, reason, tuple(filter(None, found)), _GAP_HINT)
         for (operator, reason), found in places.items()
     ]
 
 
 def _why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
     """Why LiteRT cannot have this operator; empty where it can."""
-    import operator
-
     import torch
     from litert_torch.backend import lowerings
 
@@ -204,11 +205,11 @@ def _why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
         return _WITHOUT_KERNEL[name]
     if name == "aten.scatter_reduce.two" and node.args[4] not in _SCATTERS:
         return f"LiteRT has no kernel for a scatter that reduces by {node.args[4]}"
-    if name == "aten.convolution.default" and node.args[6] and any(d != 1 for d in node.args[5]):  # type: ignore[union-attr]
+    if name == "aten.convolution.default" and node.args[6] and any(d != 1 for d in node.args[5]):
         return "LiteRT has no kernel for a transposed convolution with dilation"
     # litert-torch puts functions of its own into the graph, for what becomes one LiteRT operator.
     own = not isinstance(node.target, torch._ops.OperatorBase)
-    if own or node.target is operator.getitem or node.target in later or lowerings.lookup(node.target) is not None:
+    if own or node.target in later or lowerings.lookup(node.target) is not None:
         return ""
     return f"{CONVERTER.name} has no lowering for it"
 

@@ -150,12 +150,10 @@ def check(request: ConversionRequest) -> list[Finding]:
 
 # TFLiteConverter has no registry to ask, so an operator is legal unless it was tried on its own and refused (TensorFlow
 # 2.21). `Erfc` is not here: the converter refuses it alone, but fuses it where it is part of a GELU.
-_REFUSED = frozenset(
-    """
+_REFUSED = """
     AdjustContrastv2 AdjustHue AdjustSaturation Betainc Bincount Cholesky CropAndResize DecodeJpeg DecodePng Digamma
     Dilation2D Erfinv HSVToRGB IFFT IFFT2D Igamma MatrixDeterminant MatrixInverse MatrixSolve NonMaxSuppressionV2 Polygamma
     Qr RGBToHSV RegexReplace SelfAdjointEigV2 StringSplitV2 Substr Svd UniqueWithCounts Zeta
-    """.split()
-)
+"""
 
-TARGET = Target("TFLiteConverter", "", lambda operator: operator not in _REFUSED)
+TARGET = Target("TFLiteConverter", "2.21", lambda operator: operator not in _REFUSED.split())

@@ -25,10 +25,10 @@ _REPLACED = frozenset({"aten._to_copy.default", "aten.clone.default", "aten.empt
 _COMPOSITES = frozenset(
     f"aten.{name}"
     for name in (
-        "adaptive_avg_pool2d.default avg_pool1d.default batch_norm.default chunk.default contiguous.default conv1d.default "
-        "conv2d.default conv2d.padding dropout.default dropout_.default flatten.using_ints group_norm.default "
-        "layer_norm.default linear.default lstm.input matmul.default max_pool2d.default relu_.default reshape.default "
-        "scaled_dot_product_attention.default silu.default softmax.int split.Tensor to.dtype transpose.int unflatten.int"
+        "aten.adaptive_avg_pool2d.default avg_pool1d.default batch_norm.default chunk.default contiguous.default conv1d.default "
+        "aten.conv2d.default conv2d.padding dropout.default dropout_.default flatten.using_ints group_norm.default "
+        "aten.layer_norm.default linear.default lstm.input matmul.default max_pool2d.default relu_.default reshape.default "
+        "aten.scaled_dot_product_attention.default silu.default softmax.int split.Tensor to.dtype transpose.int unflatten.int"
     ).split()
 )
 

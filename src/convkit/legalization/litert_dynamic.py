@@ -8,7 +8,7 @@ dynamic axis (an initial state of zeros, row numbers), which becomes a smaller c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from convkit.errors import ConversionError
 from convkit.legalization.litert_graph import GraphEditor, text
 
 if TYPE_CHECKING:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     from convkit.legalization.prime_sizes import DynamicSizes
 
@@ -35,21 +35,29 @@ _SIZE_INPUTS: Mapping[str, tuple[int, ...]] = {
 
 # Of these, the ones that name axes: small numbers that never stand for a size.
 _AXIS_OPERATORS = frozenset(
-    "EXPAND_DIMS TRANSPOSE SUM MEAN REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN CUMSUM REVERSE_V2"
-    " SPLIT".split()
-)
+    {
+        "EXPAND_DIMS", "TRANSPOSE", "SUM", "MEAN", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY",
+        "REDUCE_ALL", "ARG_MAX", "ARG_MIN", "CUMSUM", "REVERSE_V2", "SPLIT",
+    }
+)  # fmt: skip
 
 _BROADCASTING = frozenset(
-    "ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE FLOOR_DIV FLOOR_MOD SELECT_V2 LESS LESS_EQUAL GREATER"
-    " GREATER_EQUAL EQUAL NOT_EQUAL LOGICAL_AND LOGICAL_OR ATAN2".split()
-)
+    {
+        "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "POW", "SQUARED_DIFFERENCE", "FLOOR_DIV", "FLOOR_MOD",
+        "SELECT_V2", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL", "LOGICAL_AND",
+        "LOGICAL_OR", "ATAN2",
+    }
+)  # fmt: skip
 
 # Their sizes stand in options, or in another subgraph.
 _OPAQUE = frozenset(
-    "CUSTOM STABLEHLO_COMPOSITE STABLEHLO_CUSTOM_CALL STABLEHLO_GATHER STABLEHLO_SLICE STABLEHLO_DYNAMIC_SLICE"
-    " STABLEHLO_PAD STABLEHLO_IOTA STABLEHLO_BROADCAST_IN_DIM STABLEHLO_RESHAPE STABLEHLO_REDUCE_WINDOW STABLEHLO_WHILE"
-    " STABLEHLO_CASE WHILE IF CALL CALL_ONCE UNIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_LSTM".split()
-)
+    {
+        "CUSTOM", "STABLEHLO_COMPOSITE", "STABLEHLO_CUSTOM_CALL", "STABLEHLO_GATHER", "STABLEHLO_SLICE",
+        "STABLEHLO_DYNAMIC_SLICE", "STABLEHLO_PAD", "STABLEHLO_IOTA", "STABLEHLO_BROADCAST_IN_DIM",
+        "STABLEHLO_RESHAPE", "STABLEHLO_REDUCE_WINDOW", "STABLEHLO_WHILE", "STABLEHLO_CASE", "WHILE", "IF",
+        "CALL", "CALL_ONCE", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM",
+    }
+)  # fmt: skip
 
 
 def restore_dynamic_dims(model: Any, sizes: DynamicSizes) -> None:
@@ -95,7 +103,7 @@ def _refuse(editor: GraphEditor, operator: Any, why: str) -> ConversionError:
     )
 
 
-def _resolve_all(sizes: DynamicSizes, values: Sequence[Any]) -> list[int | sympy.Expr]:
+def _resolve_all(sizes: DynamicSizes, values: Iterable[Any]) -> list[int | sympy.Expr]:
     return [sizes.resolve(int(v)) for v in values]
 
 
@@ -110,9 +118,7 @@ def _refuse_opaque(editor: GraphEditor, sizes: DynamicSizes) -> None:
             raise _refuse(editor, operator, "fixes its sizes, so its dynamic dimensions cannot be restored")
 
 
-def _bind_derived_inputs(
-    editor: GraphEditor, operators: Sequence[Any], indices: Sequence[int], sizes: DynamicSizes
-) -> None:
+def _bind_derived_inputs(editor: GraphEditor, operators: Sequence[Any], indices: Sequence[int], sizes: DynamicSizes) -> None:
     graph = editor.graph
     bound = {
         index: editor.range(derived.size) if derived.is_range else editor.size(derived.size)
@@ -272,9 +278,7 @@ def _restore_transposed_window(editor: GraphEditor, operator: Any, sizes: Dynami
     entries: list[int | sympy.Expr] = [sizes.resolve(shape[0])]
     for wanted, size, stride in zip(said[1:3], shape[1:3], (options.strideH, options.strideW), strict=True):
         found = sizes.resolve(size)
-        entries.append(
-            int(wanted) if isinstance(found, int) else found * int(stride) + (int(wanted) - size * int(stride))
-        )
+        entries.append(int(wanted) if isinstance(found, int) else found * int(stride) + (int(wanted) - size * int(stride)))
     if _dynamic(entries):
         _replace_input(operator, 0, editor.vector([*entries, int(said[3])], said.dtype))
 
@@ -294,9 +298,7 @@ _SPECIAL: Mapping[str, Callable[[GraphEditor, Any, DynamicSizes], None]] = {
 }
 
 
-def _restore_data(
-    editor: GraphEditor, operator: Any, sizes: DynamicSizes, replaced: dict[tuple[int, bool], int]
-) -> None:
+def _restore_data(editor: GraphEditor, operator: Any, sizes: DynamicSizes, replaced: dict[tuple[int, bool], int]) -> None:
     """Rewrites the constants of one operator whose own shape has a dynamic axis."""
     name = editor.builtin(operator)
     said = _SIZE_INPUTS.get(name, ())

@@ -16,13 +16,11 @@ import numpy as np
 from convkit.errors import ConversionError
 
 if TYPE_CHECKING:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
 
     from convkit.legalization.prime_sizes import DynamicSizes
 
 __all__ = ["GraphEditor", "text"]
-
-Size = "int | sympy.Expr"
 
 
 def text(value: bytes | str | None) -> str:
@@ -47,7 +45,7 @@ class GraphEditor:
         self._computed: dict[Any, int] = {}
         self._types = {
             np.dtype(dtype): getattr(schema.TensorType, dtype.upper())
-            for dtype in "float32 float16 float64 int8 int16 int32 int64 uint8 bool".split()
+            for dtype in ["float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"]
         }
 
     def finish(self) -> None:

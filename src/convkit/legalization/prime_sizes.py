@@ -17,14 +17,13 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from convkit.errors import ConversionError
+from convkit.legalization.replacements import DerivedInput, Known, Needs, Replacement, expression, plan_replacement
 
 if TYPE_CHECKING:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
     import torch
 
-    from convkit.legalization.size_operators import Replacement
-
-__all__ = ["DerivedInput", "DynamicSizes", "PinnedProgram", "SizeOrigin", "pin_sizes", "place"]
+__all__ = ["DynamicSizes", "PinnedProgram", "SizeOrigin", "pin_sizes"]
 
 # Larger primes collide with fewer sizes that a converter makes up (padding), and cost nothing: nothing is computed.
 _SMALLEST = 11
@@ -41,14 +40,6 @@ class SizeOrigin:
     axis: int
     scale: int = 1
     offset: int = 0
-
-
-@dataclass(frozen=True)
-class DerivedInput:
-    """An extra int32 input of the pinned program: the vector [size], or, as a range, [0, 1, …, size - 1]."""
-
-    size: sympy.Expr
-    is_range: bool
 
 
 @dataclass(frozen=True)
@@ -106,16 +97,6 @@ class PinnedProgram:
     rewritten: Mapping[str, str]
 
 
-def place(node: torch.fx.Node) -> str:
-    """Where a node is in the user's own model: module path and source line, as far as the program records them."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next((str(path) for path, _ in reversed(list(stack.values())) if path), "")
-    path = path.removeprefix("L['self'].").removeprefix("model.")
-    lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines()]
-    source = next((line for line in reversed(lines) if line.startswith("File ") and "site-packages" not in line), "")
-    return " · ".join(part for part in (path, source) if part) or node.name
-
-
 def pin_sizes(program: torch.export.ExportedProgram) -> PinnedProgram:
     """Pins every dynamic size of a program to a prime; a program without dynamic sizes keeps its sizes.
 
@@ -140,7 +121,7 @@ def pin_sizes(program: torch.export.ExportedProgram) -> PinnedProgram:
         _defaults(primes, placeholders),
     )
 
-    class StaticProgram(torch.nn.Module):
+    class StaticProgram(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.program = inner
@@ -157,7 +138,7 @@ def pin_sizes(program: torch.export.ExportedProgram) -> PinnedProgram:
             return tuple(v for v in torch.utils._pytree.tree_leaves(found) if v is not None)
 
     samples = [
-        torch.zeros([_evaluate(_expression(d), primes) for d in n.meta["val"].shape], dtype=n.meta["val"].dtype)
+        torch.zeros([_evaluate(expression(d), primes) for d in n.meta["val"].shape], dtype=n.meta["val"].dtype)
         for n in placeholders
     ]
     for extra in derived:
@@ -165,16 +146,6 @@ def pin_sizes(program: torch.export.ExportedProgram) -> PinnedProgram:
         samples.append(torch.zeros(count, dtype=torch.int32))
     rewritten = {str(node.target): replacement.reason for node, replacement in replacements.items()}
     return PinnedProgram(StaticProgram(), tuple(samples), sizes, rewritten)
-
-
-def _expression(size: Any) -> sympy.Expr:
-    """The sympy expression of an int or SymInt, with symbols that compare by name only."""
-    import sympy
-
-    if isinstance(size, int):
-        return sympy.Integer(size)
-    found = size.node.expr
-    return found.xreplace({s: sympy.Symbol(s.name, integer=True, positive=True) for s in found.free_symbols})
 
 
 def _evaluate(size: sympy.Expr, primes: Mapping[str, int]) -> int:
@@ -193,7 +164,7 @@ def _expressions(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], static:
 
 def _is_multiple(value: int, size: sympy.Expr, primes: Mapping[str, int]) -> bool:
     """Whether `DynamicSizes.resolve` finds this expression from the value alone."""
-    return DynamicSizes(primes, {}, {}, (), {}).resolve(value) == size
+    return bool(DynamicSizes(primes, {}, {}, (), {}).resolve(value) == size)
 
 
 def _values(node: torch.fx.Node) -> list[Any]:
@@ -212,7 +183,7 @@ def _symbolic_sizes(graph: torch.fx.Graph) -> Iterator[sympy.Expr]:
         if isinstance(node.meta.get("val"), torch.SymInt):
             sizes.append(node.meta["val"])
         for size in sizes:
-            if isinstance(size, torch.SymInt) and (found := _expression(size)) not in seen and found.free_symbols:
+            if isinstance(size, torch.SymInt) and (found := expression(size)) not in seen and found.free_symbols:
                 seen.add(found)
                 yield found
 
@@ -221,12 +192,12 @@ def _origins(placeholders: Sequence[torch.fx.Node]) -> dict[str, SizeOrigin]:
     found: dict[str, SizeOrigin] = {}
     for position, node in enumerate(placeholders):
         for axis, size in enumerate(node.meta["val"].shape):
-            expression = _expression(size)
-            if len(expression.free_symbols) != 1:
+            found_size = expression(size)
+            if len(found_size.free_symbols) != 1:
                 continue
-            symbol = next(iter(expression.free_symbols))
-            scale = expression.coeff(symbol)
-            offset = expression - scale * symbol
+            symbol = next(iter(found_size.free_symbols))
+            scale = found_size.coeff(symbol)
+            offset = found_size - scale * symbol
             if not (scale.is_Integer and offset.is_Integer):
                 continue
             origin = SizeOrigin(position, axis, int(scale), int(offset))
@@ -246,7 +217,7 @@ def _defaults(primes: Mapping[str, int], placeholders: Sequence[torch.fx.Node]) 
     """
     inner = {
         s.name for n in placeholders for d in n.meta["val"].shape[1:] if not isinstance(d, int)
-        for s in _expression(d).free_symbols
+        for s in expression(d).free_symbols
     }  # fmt: skip
     return {symbol: prime if symbol in inner else 1 for symbol, prime in primes.items()}
 
@@ -337,34 +308,10 @@ def _is_settled(size: sympy.Expr, primes: Mapping[str, int]) -> bool:
     return _evaluate(size, primes) == _evaluate(size, _others(primes))
 
 
-class _Needs:
-    """Collects the derived inputs that the replacements of a graph read."""
-
-    def __init__(self) -> None:
-        self.found: dict[DerivedInput, None] = {}
-        self.mentioned: dict[Any, None] = {}
-
-    def mention(self, *sizes: Any) -> None:
-        """Dimensions that a replacement makes up, so that they are recognised in the converted file."""
-        self.mentioned.update(dict.fromkeys(s for s in sizes if s.free_symbols))
-
-    def size(self, size: Any) -> DerivedInput:
-        return self._need(DerivedInput(size, is_range=False))
-
-    def range(self, size: Any) -> DerivedInput:
-        return self._need(DerivedInput(size, is_range=True))
-
-    def _need(self, derived: DerivedInput) -> DerivedInput:
-        self.found[derived] = None
-        return derived
-
-
 def _plan_replacements(
     graph: torch.fx.Graph,
 ) -> tuple[dict[torch.fx.Node, Replacement], tuple[DerivedInput, ...], tuple[sympy.Expr, ...]]:
-    from convkit.legalization.size_operators import plan_replacement
-
-    needs = _Needs()
+    needs = Needs()
     found = {}
     for node in graph.nodes:
         if node.op == "call_function" and (replacement := plan_replacement(node, needs)) is not None:
@@ -372,12 +319,10 @@ def _plan_replacements(
     return found, tuple(needs.found), tuple(needs.mentioned)
 
 
-def _interpreter(
-    module: Any, replacements: Mapping[torch.fx.Node, Replacement], known: Mapping[DerivedInput, torch.Tensor]
-) -> torch.fx.Interpreter:
+def _interpreter(module: Any, replacements: Mapping[torch.fx.Node, Replacement], known: Known) -> torch.fx.Interpreter:
     import torch
 
-    class PinningInterpreter(torch.fx.Interpreter):
+    class PinningInterpreter(torch.fx.Interpreter):  # type: ignore[misc]
         def run_node(self, n: torch.fx.Node) -> Any:
             if n.op == "call_module" and n.target == "_guards_fn":
                 return None  # the guards hold for the ranges; there is nothing to convert in them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import mmap
 import re
@@ -20,6 +21,9 @@ from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
 __all__ = ["matches", "read"]
 
+# Where loading/savedmodel_writer.py puts the order and the symbols.
+_RECORDED = "assets.extra/convkit_signature.json"
+_RECORDED_LIMIT = 4 << 20
 _INIT_OP = "__saved_model_init_op"
 _DEFAULT = "serving_default"
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -105,11 +109,14 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         notes.append("no signature: save it again with tf.saved_model.save(model, path, signatures=…)")
     operators = Counter(node.op for node in used if node.op not in _STRUCTURAL and node.op not in graph.functions)
     _check_variables(path, used)
+    recorded = _recorded_signatures(path)
     return ModelInfo(
         variant,
         path,
         size_of(path),
-        signatures=tuple(_signature(name, definition, graph) for name, definition in definitions.items()),
+        signatures=tuple(
+            _in_recorded_order(_signature(name, definition, graph), recorded.get(name)) for name, definition in definitions.items()
+        ),
         operators=operators,
         parameters=_parameters(used),
         metadata={
@@ -244,3 +251,38 @@ def _parameters(used: Iterable[Any]) -> int:
 
 def _elements(shape: Any) -> int:
     return math.prod(max(d.size, 0) for d in shape.dim)
+
+
+def _recorded_signatures(path: Path) -> dict[str, Signature]:
+    """The signatures that convkit wrote beside the graph; {} where there are none, or what is there is none of ours."""
+    file = path / _RECORDED
+    try:
+        if file.is_symlink() or file.stat().st_size > _RECORDED_LIMIT:
+            return {}
+        return {name: Signature.from_json(data) for name, data in json.loads(file.read_bytes()).items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def _in_recorded_order(found: Signature, recorded: Signature | None) -> Signature:
+    """A SavedModel's signature is a map without order or symbols; where a record of both fits, it tells them.
+
+    The graph decides what there is: names and dtypes must be the same, static sizes and dynamic places are its own.
+    """
+    if recorded is None:
+        return found
+    sides = []
+    for mine, theirs in ((found.inputs, recorded.inputs), (found.outputs, recorded.outputs)):
+        by_name = {t.name: t for t in mine}
+        if {t.name: t.dtype for t in mine} != {t.name: t.dtype for t in theirs} or len(by_name) != len(theirs):
+            return found
+        sides.append(tuple(_with_symbols(by_name[t.name], t) for t in theirs))
+    return Signature(sides[0], sides[1], found.name)
+
+
+def _with_symbols(found: TensorSpec, recorded: TensorSpec) -> TensorSpec:
+    if found.shape is None or recorded.shape is None or len(found.shape) != len(recorded.shape):
+        return found
+    pairs = zip(found.shape, recorded.shape, strict=True)
+    shape = tuple(theirs if isinstance(mine, str) and isinstance(theirs, str) else mine for mine, theirs in pairs)
+    return TensorSpec(found.name, found.dtype, shape)

@@ -112,4 +112,5 @@ def _exact(name: str, equal: bool, problem: str) -> OutputMetrics:
 def _failed(name: str, expected: np.ndarray, problem: str) -> OutputMetrics:
     numeric = expected.dtype.kind in "fiub" and expected.size > 0
     scale = float(np.abs(np.nan_to_num(expected.astype(np.float64))).max()) if numeric else 0.0
-    return OutputMetrics(name, scale, float("inf"), float("inf"), float("inf"), None, None, None, float("inf"), 0.0, False, problem)
+    inf = float("inf")
+    return OutputMetrics(name, scale, inf, inf, inf, None, None, None, inf, 0.0, False, problem)

@@ -30,6 +30,7 @@ _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "HF_HUB_OFFLINE": "1",
+    "KERAS_BACKEND": "tensorflow",  # importing TensorFlow imports Keras; its files are SavedModel's variants
     "PYTHONHASHSEED": "0",
     "PYTHONWARNINGS": "ignore",
     "TF_CPP_MIN_LOG_LEVEL": "3",
