@@ -146,6 +146,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[int, Any]
                    {0: BATCH, 1: LENGTH}),
     "slices": (lambda: Model(lambda x: (x[:, -1], x[:, 1:], x[:, :-1], x[:, -2:], x.roll(1, 1), x.flip(1))), (3, 9, 4),
                {0: BATCH, 1: LENGTH}),
+    "indexing": (lambda: Model(lambda x: (x[torch.arange(x.shape[0]), x.argmax(1)], x.index_select(0, x.argmax(0)))), (3, 8), B),
     "rearranging": (
         lambda: Model(lambda x: (F.pixel_shuffle(x, 2), x.roll((1, 2), (2, 3)), F.pad(x, (1, 2, 0, 1)), x[:, [2, 0]])),
         (3, 4, 5, 5), B,
@@ -171,7 +172,8 @@ def test_keeps_dynamic_dimensions(name: str, tmp_path: Path) -> None:
         return torch.randint(0, 20, sizes) if tokens else torch.randn(*sizes)
 
     session, _ = converted(export(model, (sample(shape),), [dynamic]), tmp_path)
-    for batch, other in ((1, 20), (2, 33), (5, 18), (7, 64), (1, 19)):
+    # The last ones exceed every prime that a program is pinned to.
+    for batch, other in ((1, 20), (2, 33), (5, 18), (7, 64), (1, 19), (97, 61)):
         sizes = [batch if axis == 0 else other if axis in dynamic else n for axis, n in enumerate(shape)]
         assert_agrees(session, model, (sample(sizes),))
 
@@ -223,7 +225,7 @@ def test_all_gaps_are_listed_with_their_places(tmp_path: Path) -> None:
     model = Model(lambda x, linear, spectral: spectral(linear(x)), nn.Linear(4, 4), Spectral())
     request = request_for(export(model, (torch.randn(6, 4),), [{}]), tmp_path)
     gaps = [f for f in converter.check(request) if f.verdict is Verdict.GAP]
-    assert {f.operator for f in gaps} == {"aten._linalg_svd.default", "aten.special_bessel_j0.default"}
+    assert {f.operator for f in gaps} == {"aten.linalg_svd.default", "aten.special_bessel_j0.default"}
     for gap in gaps:
         assert "parts.1" in gap.where[0] and "test_pytorch_to_litert.py" in gap.where[0]
     with pytest.raises(ConversionError, match="cannot lower the program"):

@@ -31,9 +31,7 @@ def command(matrix: bool, as_json: bool) -> int:
         if as_json:
             common.emit_json(listed)
             return 0
-        common.lines(
-            [(f"{e['format']}", f"{e['title']} {e['suffix']}  runs in {e['runtime'] or '–'}") for e in listed]
-        )
+        common.lines([(f"{e['format']}", f"{e['title']} {e['suffix']}  runs in {e['runtime'] or '–'}") for e in listed])
         return 0
     table = {}
     for source in Format:

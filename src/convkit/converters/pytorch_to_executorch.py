@@ -141,9 +141,7 @@ def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
         )
 
 
-def _trial(
-    request: ConversionRequest, source: torch.export.ExportedProgram, limit: int | None
-) -> Callable[[Any], None]:
+def _trial(request: ConversionRequest, source: torch.export.ExportedProgram, limit: int | None) -> Callable[[Any], None]:
     """Loads a compiled program, and runs it on example inputs where there are any.
 
     Files can be written that fail at load (missing kernel) or at run time (dimension order): another attempt may do better.

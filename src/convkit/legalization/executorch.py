@@ -23,13 +23,34 @@ _REPLACED = frozenset({"aten._to_copy.default", "aten.clone.default", "aten.empt
 # Composite operators whose decompositions are all in the core set: a program of these and of core operators needs no
 # decomposition to be judged. The list is for speed only; what is not on it is decomposed.
 _COMPOSITES = frozenset(
-    f"aten.{name}"
-    for name in (
-        "aten.adaptive_avg_pool2d.default avg_pool1d.default batch_norm.default chunk.default contiguous.default conv1d.default "
-        "aten.conv2d.default conv2d.padding dropout.default dropout_.default flatten.using_ints group_norm.default "
-        "aten.layer_norm.default linear.default lstm.input matmul.default max_pool2d.default relu_.default reshape.default "
-        "aten.scaled_dot_product_attention.default silu.default softmax.int split.Tensor to.dtype transpose.int unflatten.int"
-    ).split()
+    {
+        "aten.adaptive_avg_pool2d.default",
+        "aten.avg_pool1d.default",
+        "aten.batch_norm.default",
+        "aten.chunk.default",
+        "aten.contiguous.default",
+        "aten.conv1d.default",
+        "aten.conv2d.default",
+        "aten.conv2d.padding",
+        "aten.dropout.default",
+        "aten.dropout_.default",
+        "aten.flatten.using_ints",
+        "aten.group_norm.default",
+        "aten.layer_norm.default",
+        "aten.linear.default",
+        "aten.lstm.input",
+        "aten.matmul.default",
+        "aten.max_pool2d.default",
+        "aten.relu_.default",
+        "aten.reshape.default",
+        "aten.scaled_dot_product_attention.default",
+        "aten.silu.default",
+        "aten.softmax.int",
+        "aten.split.Tensor",
+        "aten.to.dtype",
+        "aten.transpose.int",
+        "aten.unflatten.int",
+    }
 )
 
 
@@ -169,7 +190,7 @@ def _contiguous_inputs(program: Any) -> str:
         value = node.meta.get("val")
         if node.op != "placeholder" or node.name not in users or not isinstance(value, torch.Tensor):
             continue
-        with value.fake_mode:  # type: ignore[attr-defined]
+        with value.fake_mode:
             plain = torch.empty(value.shape, dtype=value.dtype, device=value.device)
         if not all(statically_known_true(a == b) for a, b in zip(value.stride(), plain.stride(), strict=True)):
             node.meta["val"] = plain

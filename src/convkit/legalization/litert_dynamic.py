@@ -49,6 +49,10 @@ _BROADCASTING = frozenset(
     }
 )  # fmt: skip
 
+# Operators with small integer constants that may be sizes: JAX's lowerings wrap and check indices with them.
+_COUNTING = _BROADCASTING | {"SELECT"}
+_LARGEST_VECTOR = 64
+
 # Their sizes stand in options, or in another subgraph.
 _OPAQUE = frozenset(
     {
@@ -149,6 +153,9 @@ def _restore_operator(editor: GraphEditor, operator: Any, sizes: DynamicSizes) -
     special = _SPECIAL.get(name)
     if special is not None:
         special(editor, operator, sizes)
+    elif name in _COUNTING:
+        for position in range(len(operator.inputs)):
+            _restore_values(editor, operator, position, sizes)
     elif name not in _AXIS_OPERATORS:
         for position in _SIZE_INPUTS.get(name, ()):
             _restore_vector(editor, operator, position, sizes)
@@ -173,6 +180,28 @@ def _restore_vector(editor: GraphEditor, operator: Any, position: int, sizes: Dy
         target = editor.constant(np.array(value.shape, np.int32))
         found = editor.add("RESHAPE", [found, target], value.dtype, value.shape, newShape=list(value.shape))
     _replace_input(operator, position, found)
+
+
+def _restore_values(editor: GraphEditor, operator: Any, position: int, sizes: DynamicSizes) -> None:
+    """An operand that holds sizes as values (`index + n`), or largest indices (`index <= n - 1`), is computed."""
+    value = editor.value(int(operator.inputs[position]))
+    if value is None or value.dtype.kind != "i" or not 0 < value.size <= _LARGEST_VECTOR:
+        return
+    if _dynamic(_resolve_all(sizes, value.shape)):
+        return  # rows of a constant that has a dynamic axis itself
+    entries = []
+    for number in value.reshape(-1):
+        found, next_one = sizes.resolve(int(number)), sizes.resolve(int(number) + 1)
+        entries.append(next_one - 1 if isinstance(found, int) and not isinstance(next_one, int) else found)
+    if not _dynamic(entries):
+        return
+    tensor = editor.vector(entries, value.dtype)
+    if value.shape == ():
+        tensor = editor.add("SQUEEZE", [tensor], value.dtype, [], squeezeDims=[0])
+    elif value.ndim > 1:
+        target = editor.constant(np.array(value.shape, np.int32))
+        tensor = editor.add("RESHAPE", [tensor, target], value.dtype, value.shape, newShape=list(value.shape))
+    _replace_input(operator, position, tensor)
 
 
 def _restore_reshape(editor: GraphEditor, operator: Any, sizes: DynamicSizes) -> None:

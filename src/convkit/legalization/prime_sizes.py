@@ -30,6 +30,7 @@ _SMALLEST = 11
 _SMALLEST_IN_NARROW_RANGE = 5
 _LARGEST = 1024
 _PADDING = 4
+_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,12 @@ def _static_integers(program: torch.export.ExportedProgram, graph: torch.fx.Grap
     """Every concrete size, and integer argument, of the program and its parameters."""
     import torch
 
-    found = {int(d) for t in (*program.state_dict.values(), *program.constants.values())
-             if isinstance(t, torch.Tensor) for d in t.shape}  # fmt: skip
+    found: set[int] = set()
+    for tensor in (*program.state_dict.values(), *program.constants.values()):
+        if isinstance(tensor, torch.Tensor):
+            found |= {int(d) for d in tensor.shape}
+            if not tensor.is_floating_point() and tensor.numel() <= _FEW:
+                found |= {abs(int(v)) for v in tensor.reshape(-1).tolist()}
     for node in graph.nodes:
         found |= {int(d) for v in _values(node) for d in v.shape if isinstance(d, int)}
         arguments = torch.utils._pytree.tree_leaves((node.args, dict(node.kwargs)))

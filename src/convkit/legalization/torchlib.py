@@ -1,12 +1,13 @@
 """What torch's ONNX exporter accepts, and the decomposition that it runs first. Worker side.
 
 The check and the converter share this: the check is the exporter's own first half (decompose, then look every remaining
-operator up in its registry), and its result is kept, so that converting after checking does no work twice. The functions used are the
-exporter's own steps (torch/onnx/_internal/exporter/_core.py, `export`), which its public face runs in one go.
+operator up in its registry), and its result is kept, so that converting after checking does no work twice. The functions
+used are the exporter's own steps (torch/onnx/_internal/exporter/_core.py, `export`), which its public face runs in one go.
 """
 
 from __future__ import annotations
 
+import contextlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -64,12 +65,10 @@ def _decompose(program: torch.export.ExportedProgram, opset: int) -> tuple[torch
     except Exception as error:
         relaxed, changed = _with_reshapes(program)
         if changed:
-            try:
+            with contextlib.suppress(Exception):  # the first error is the one that tells
                 return prepare(relaxed, registry=registry(opset)), (
                     f"{changed} views became reshapes: their strides do not survive the decomposition of attention",
                 )
-            except Exception:  # noqa: S110 - the first error is the one that tells
-                pass
         raise ConversionError(
             f"torch cannot decompose the program for ONNX: {' '.join(str(error).split())[:400]}",
             component="torch-onnx",

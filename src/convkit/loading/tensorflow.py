@@ -44,13 +44,47 @@ def saved_model(path: Path) -> Any:
 
         try:
             return tf.saved_model.load(str(path))
+        except AttributeError as error:
+            if "add_slot" not in str(error):
+                raise refused(error) from error
+            _revive_optimizers()
+            return tf.saved_model.load(str(path))
         except Exception as error:
-            raise UnreadableModelError(
-                f"TensorFlow cannot load the SavedModel {path}: {first_line(error)}",
-                hint="check that saved_model.pb and variables/ are complete; a custom operator needs its library",
-            ) from error
+            raise refused(error) from error
+
+    def refused(error: Exception) -> UnreadableModelError:
+        return UnreadableModelError(
+            f"TensorFlow cannot load the SavedModel {path}: {first_line(error)}",
+            hint="check that saved_model.pb and variables/ are complete; a custom operator needs its library",
+        )
 
     return _cached(path, path / "saved_model.pb", load)
+
+
+def _revive_optimizers() -> None:
+    """Lets TensorFlow load what Keras 2 saved with its optimizer: the slot variables get something to hang on.
+
+    Since Keras 3 nothing registers the type "optimizer" ("'_UserObject' object has no attribute 'add_slot'"). TensorFlow's
+    other loader, the one for TensorFlow 1, reads such files, but what it makes cannot be frozen.
+    """
+    import tensorflow as tf
+    from tensorflow.python.trackable import autotrackable
+    from tensorflow.python.saved_model import revived_types
+
+    class Optimizer(autotrackable.AutoTrackable):  # type: ignore[misc]
+        def add_slot(self, var: Any, slot_name: str) -> Any:
+            return tf.Variable(tf.zeros(var.shape, var.dtype), trainable=False, name=slot_name)
+
+    if "optimizer" not in revived_types.registered_identifiers():
+        revived_types.register_revived_type(
+            "optimizer",
+            lambda saved: isinstance(saved, Optimizer),
+            versions=[
+                revived_types.VersionedTypeRegistration(
+                    object_factory=lambda proto: Optimizer(), version=1, min_producer_version=1, min_consumer_version=1
+                )
+            ],
+        )
 
 
 def keras_model(path: Path) -> Any:

@@ -38,7 +38,20 @@ _SCALARS = {
     "as_int": "int64", "as_sym_int": "int64", "as_float": "float64", "as_sym_float": "float64", "as_bool": "bool",
     "as_sym_bool": "bool",
 }  # fmt: skip
-_MOVES = ("to", "_to_copy", "view", "reshape", "slice", "select", "unsqueeze", "squeeze", "transpose", "permute", "clone", "contiguous")
+_MOVES = (
+    "to",
+    "_to_copy",
+    "view",
+    "reshape",
+    "slice",
+    "select",
+    "unsqueeze",
+    "squeeze",
+    "transpose",
+    "permute",
+    "clone",
+    "contiguous",
+)
 _KNOWN_NAMESPACES = ("aten", "prims", "prim", "higher_order")
 
 Shapes = Mapping[str, tuple[str, list[int | str]]]

@@ -147,9 +147,7 @@ def _scales(tensor: Table) -> int:
     return 0 if quantisation is None else quantisation.length(2, 4)
 
 
-def _index_bounds(
-    subgraph: Table, tensors: Sequence[Table], codes: Sequence[str], signature: Signature
-) -> dict[str, int]:
+def _index_bounds(subgraph: Table, tensors: Sequence[Table], codes: Sequence[str], signature: Signature) -> dict[str, int]:
     """Bounds of the inputs that index constant tables; inputs by the signature's names, which are in another order."""
     inputs = subgraph.numbers(1, "i")
     bounds = index_bounds(map(str, inputs), _lookups(subgraph, tensors, codes))

@@ -33,9 +33,7 @@ _IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 # Tags of what exporters write after the IR version: producer, domain, graph, opset.
 _AFTER_VERSION = {b"\x12", b"\x22", b"\x3a", b"\x42"}
 _STANDARD_DOMAINS = ("", "ai.onnx")
-_MOVES = frozenset(
-    ("Cast", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
-)
+_MOVES = frozenset(("Cast", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"))
 _KNOWN_DOMAINS = {
     "com.microsoft": "ONNX Runtime (operators of com.microsoft)",
     "ai.onnx.ml": "a runtime with the ai.onnx.ml operators",

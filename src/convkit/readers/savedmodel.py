@@ -115,7 +115,8 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         path,
         size_of(path),
         signatures=tuple(
-            _in_recorded_order(_signature(name, definition, graph), recorded.get(name)) for name, definition in definitions.items()
+            _in_recorded_order(_signature(name, definition, graph), recorded.get(name))
+            for name, definition in definitions.items()
         ),
         operators=operators,
         parameters=_parameters(used),

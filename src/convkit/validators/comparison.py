@@ -200,8 +200,7 @@ class Comparison:
             return {}
         noisy = load_arrays(trial.noisy)
         return {
-            name: compare_output(name, array, noisy[name], Tolerance(0.0, "noise")).required
-            for name, array in expected.items()
+            name: compare_output(name, array, noisy[name], Tolerance(0.0, "noise")).required for name, array in expected.items()
         }
 
 
