@@ -72,9 +72,11 @@ def convert(
         observe(Event("source", source))
         report = ConversionReport(source.artifact, target.value, source.artifact.signature, options=options.to_json())
         report.notes.extend(source.notes)
-        journey = _Journey(source, area, options, pool, observe, {})
+        journey = _Journey(source, area, options, pool, observe, {}, set())
         errors: list[ConvkitError] = []
         for route in routes:
+            if journey.is_hopeless(route):
+                continue
             attempt = Attempt(route.names)
             report.attempts.append(attempt)
             observe(Event("route", route))
@@ -105,6 +107,11 @@ class _Journey:
     pool: WorkerPool
     observe: Observer
     halts: dict[tuple[str, ...], Artifact]
+    dead_ends: set[tuple[str, ...]]
+
+    def is_hopeless(self, route: Route) -> bool:
+        """Whether the route begins with steps that have failed already."""
+        return any(tuple(route.names[: len(end)]) == end for end in self.dead_ends)
 
     def travel(self, route: Route, attempt: Attempt) -> Artifact:
         """Takes one route to its end: check, convert step by step, validate."""
@@ -145,8 +152,9 @@ class _Journey:
         self.observe(Event("check", attempt.findings))
         if gaps and not self.options.force:
             attempt.verdict = Verdict.GAP
+            self.dead_ends.add((step.name,))
             raise OperatorGapError(
-                f"{step.name} does not accept {len(gaps)} of the model's operators", gaps=[str(g) for g in gaps]
+                f"{step.name} does not accept {', '.join(f.operator for f in gaps)}", gaps=[str(g) for g in gaps]
             )
 
     def _convert(self, route: Route, attempt: Attempt) -> Artifact:
@@ -159,13 +167,17 @@ class _Journey:
             last = index == len(route.steps) - 1
             output = self.area.path if last else self.area.scratch("-".join(trail) + step.target.suffix)
             self.observe(Event("convert", step, running=True))
-            answer = self.pool.worker(step.host).call(
-                "convkit.workers.running:convert",
-                {"module": step.module, "request": self._request(step, artifact, output).to_json()},
-                stage="convert",
-                component=step.name,
-                timeout=self.options.timeout,
-            )
+            try:
+                answer = self.pool.worker(step.host).call(
+                    "convkit.workers.running:convert",
+                    {"module": step.module, "request": self._request(step, artifact, output).to_json()},
+                    stage="convert",
+                    component=step.name,
+                    timeout=self.options.timeout,
+                )
+            except ConversionError:
+                self.dead_ends.add(trail)
+                raise
             outcome = ConversionOutcome.from_json(answer.result)
             stage = Stage("convert", step.name, answer.seconds, answer.peak_memory, list(outcome.notes))
             attempt.stages.append(stage)

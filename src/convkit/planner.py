@@ -14,7 +14,7 @@ __all__ = ["Route", "missing", "plan_routes"]
 
 _MAX_STEPS = 4
 _STEP_COST = 1.0
-"""What every further step costs: each one is a chance to fail and to drift."""
+"""What every further step to another format costs: each one is a chance to fail and to drift."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Route:
 
     @property
     def cost(self) -> float:
-        return sum(s.cost for s in self.steps) + _STEP_COST * (len(self.steps) - 1)
+        crossings = sum(s.target.format is not s.sources[0].format for s in self.steps)
+        return sum(s.cost for s in self.steps) + _STEP_COST * max(0, crossings - 1)
 
     @property
     def names(self) -> list[str]:

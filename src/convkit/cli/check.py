@@ -65,5 +65,5 @@ def command(
             common.line("", text)
             for finding in findings or []:
                 if finding.verdict is not Verdict.LEGAL:
-                    common.line("", terminal.describe_finding(finding))
+                    common.line("", f"{finding.verdict.value} {finding}")
     return 0 if result.ok else 1

@@ -14,6 +14,7 @@ Runs in the toolchain `onnx2tf` only; nothing here is imported by the parent pro
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from dataclasses import replace
 from types import ModuleType
@@ -372,9 +373,19 @@ def _reject_custom_operators(ir: Any, component: str) -> None:
         )
 
 
+# onnx2tf proposes a custom operator here, which no runtime would have.
+_CUSTOM_ONLY = re.compile(r"custom-op candidate.*\bop=(\w+)")
+
+
 def _failure(error: BaseException, component: str) -> ConversionError:
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
     text = " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__
-    return ConversionError(f"onnx2tf cannot lower the model: {text[:600]}", component=component)
+    if match := _CUSTOM_ONLY.search(text):
+        text = f"it has no builtin form for the model's {match[1]} (as it is used there: dynamic shapes, optional inputs)"
+    return ConversionError(
+        f"onnx2tf cannot lower the model: {text[:600]}",
+        component=component,
+        hint="dynamic dimensions can be fixed at the sizes of real inputs: --option static=true --inputs data.npz",
+    )

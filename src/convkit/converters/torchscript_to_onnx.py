@@ -93,7 +93,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         try:
             with torch.no_grad():
                 torch.onnx.export(
-                    module,
+                    _with_tuple(module, arguments),
                     arguments,
                     str(raw),
                     dynamo=False,
@@ -170,6 +170,27 @@ def _place(node: Any) -> str:
 
     match = re.search(r'File "([^"]+)", line (\d+)', node.sourceRange())
     return f"{Path(match[1]).name}:{match[2]}" if match else ""
+
+
+def _with_tuple(module: Any, arguments: tuple[Any, ...]) -> Any:
+    """The exporter knows no dicts: a module that returns one is wrapped into one that returns its values."""
+    import torch
+
+    schema = module.forward.schema
+    if not str(schema.returns[0].type).startswith("Dict"):
+        return module
+    keys = list(module(*arguments))
+    given = schema.arguments[1 : len(arguments) + 1]
+    typed = ", ".join(f"{a.name}: {a.type}" for a in given)
+    holder = torch.nn.Module()
+    holder.model = module
+    wrapper = torch.jit.script(holder)
+    wrapper.define(
+        f"def forward(self, {typed}):\n"
+        f"    result = self.model({', '.join(a.name for a in given)})\n"
+        f"    return ({', '.join(f'result[{key!r}]' for key in keys)},)\n"
+    )
+    return wrapper.eval()
 
 
 def _refuse_state(module: Any) -> None:

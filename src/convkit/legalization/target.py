@@ -42,6 +42,13 @@ class Finding:
     where: tuple[str, ...] = ()
     hint: str = ""
 
+    def __str__(self) -> str:
+        """Operator, count, reason, the first places, and the way out."""
+        text = f"{self.operator} ×{self.count}: {self.reason}"
+        if self.where:
+            text += f" (at {', '.join(self.where[:3])}{', …' if len(self.where) > 3 else ''})"
+        return f"{text}; {self.hint}" if self.hint else text
+
     def to_json(self) -> dict[str, Any]:
         return {
             "operator": self.operator,

@@ -68,8 +68,8 @@ def _revive_optimizers() -> None:
     other loader, the one for TensorFlow 1, reads such files, but what it makes cannot be frozen.
     """
     import tensorflow as tf
-    from tensorflow.python.trackable import autotrackable
     from tensorflow.python.saved_model import revived_types
+    from tensorflow.python.trackable import autotrackable
 
     class Optimizer(autotrackable.AutoTrackable):  # type: ignore[misc]
         def add_slot(self, var: Any, slot_name: str) -> Any:

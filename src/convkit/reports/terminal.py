@@ -116,14 +116,6 @@ def written_line(artifact: Artifact) -> str:
     return f"{artifact.path.name} ({human_bytes(size_of(artifact.path))})"
 
 
-def describe_finding(finding: Finding) -> str:
-    """One gap or rewrite: operator, count, reason, the first places, and the way out."""
-    text = f"{finding.verdict.value} {finding.operator} ×{finding.count}: {finding.reason}"
-    if finding.where:
-        text += f" (at {', '.join(finding.where[:3])}{', …' if len(finding.where) > 3 else ''})"
-    return f"{text}. {finding.hint}" if finding.hint else text
-
-
 def metric_lines(report: ValidationReport) -> list[tuple[str, str]]:
     """One line per input set and output, with the metrics that apply."""
     lines = []
