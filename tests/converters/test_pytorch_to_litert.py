@@ -162,7 +162,11 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[int, Any]
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+# The default run keeps one of each kind.
+SLOW = {"gru", "transformer", "transformer, both dims, sliced", "norms", "convolutions", "resize"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in MODELS])
 def test_keeps_dynamic_dimensions(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     build, shape, dynamic = MODELS[name]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convkit import InputSpecError, Signature, TensorSpec
-from convkit.validators.inputs import draw, generated, matched
+from convkit.validators.inputs import draw, generated, matched, perturbed
 
 SIGNATURE = Signature(
     (TensorSpec("image", "float32", ("batch", 3, "h", 8)), TensorSpec("ids", "int64", ("batch", 4))),
@@ -62,3 +62,23 @@ def test_given_arrays_are_matched_by_name_then_by_position():
 def test_arrays_that_do_not_fit_are_refused(arrays):
     with pytest.raises(InputSpecError):
         matched(SIGNATURE, arrays)
+
+
+def test_a_known_upper_bound_is_tried_and_never_passed():
+    sets = list(generated(SIGNATURE, {}, {}, 3, {"batch": (2, 64), "h": (None, 20)}))
+    assert [s.arrays["image"].shape[0] for s in sets] == [2, 3, 64, 2]
+    assert max(s.arrays["image"].shape[2] for s in sets) == 20
+
+
+def test_a_far_upper_bound_is_not_tried():
+    sets = list(generated(SIGNATURE, {}, {}, 3, {"batch": (1, 1 << 40)}))
+    assert max(s.arrays["image"].shape[0] for s in sets) == 3
+
+
+def test_a_perturbation_is_a_last_bit():
+    arrays = {"x": np.array([1.0, 0.5], np.float32), "ids": np.array([3])}
+    moved = perturbed(arrays)
+    assert 0 < np.abs(moved["x"] - arrays["x"]).max() < 2e-7
+    np.testing.assert_array_equal(moved["ids"], arrays["ids"])
+    assert perturbed({"ids": arrays["ids"]}) is None
+    assert np.abs(perturbed({"x": np.zeros(8, np.float32)})["x"]).max() == np.float32(2.0**-24)

@@ -22,17 +22,18 @@ def lower(
     backend: str,
     methods: Mapping[str, Any],
     accept: Callable[[Any], None],
-) -> tuple[Any, tuple[str, ...]]:
+) -> tuple[str, ...]:
     """Compiles the program.
 
     Args:
         program: Repaired and bounded.
         backend: "xnnpack" or "portable".
         methods: Constant methods by name.
-        accept: Raises when a compiled program cannot be used, which makes the next attempt.
+        accept: Takes a compiled program (`ExecutorchProgramManager`); raises when it cannot be used, which makes the
+            next attempt.
 
     Returns:
-        The `ExecutorchProgramManager`, and notes on what was given up.
+        Notes on what was given up.
 
     Raises:
         ConversionError: Every attempt failed; the message is that of the portable one.
@@ -48,8 +49,8 @@ def lower(
             failures.append(_reason(problem))
             continue
         if not failures:
-            return compiled, ()
-        return compiled, (f"{title}: XNNPACK cannot take all of it ({failures[0]})",)
+            return ()
+        return (f"{title}: XNNPACK cannot take all of it ({failures[0]})",)
     assert error is not None
     if isinstance(error, ConversionError):
         raise error

@@ -36,6 +36,9 @@ CONVERTER = Converter(
     options=(_BACKEND, _UPPER_BOUND),
 )
 
+# Loading a file unpacks its weights once more; above this size (bytes) the validation's process does it alone.
+TRIAL_LIMIT = 100_000_000
+
 
 def check(request: ConversionRequest) -> list[Finding]:
     """Every operator that is left when the compiler's decompositions have run, and whether anything can run it."""
@@ -87,12 +90,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     methods = {SIGNATURE_METHOD: json.dumps(request.signature.to_json())}
     with target.bounded(program, _symbols(program, request.signature), limit) as bounds:
         try:
-            compiled, losses = lowering.lower(program, backend, methods, _trial(request, source, limit))
+            losses = lowering.lower(program, backend, methods, _trial(request, source, limit))
         except ConversionError:
             _refuse_gaps(source)  # which tells more, where the reason is operators
             raise
-    with request.output.open("wb") as stream:
-        compiled.write_to_file(stream)
     return ConversionOutcome((*repairs, *bounds, *losses))
 
 
@@ -142,7 +143,7 @@ def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
 
 
 def _trial(request: ConversionRequest, source: torch.export.ExportedProgram, limit: int | None) -> Callable[[Any], None]:
-    """Loads a compiled program, and runs it on example inputs where there are any.
+    """Writes a compiled program, loads it, and runs it on example inputs where there are any.
 
     Files can be written that fail at load (missing kernel) or at run time (dimension order): another attempt may do better.
     """
@@ -164,13 +165,15 @@ def _trial(request: ConversionRequest, source: torch.export.ExportedProgram, lim
                 component=CONVERTER.name,
                 hint="rewrite these operators in the model",
             )
-        # The runtime reads from this memory as long as the program lives.
-        content = compiled.buffer
-        program = _portable_lib._load_program_from_buffer(content)
+        with request.output.open("wb") as stream:
+            compiled.write_to_file(stream)
+        if request.output.stat().st_size > TRIAL_LIMIT:
+            return
+        # The method lives in the program's memory.
+        program = _portable_lib._load_program(str(request.output))
         method = program.load_method("forward")
         if inputs is not None:
             method(inputs)
-        compiled._buffer = None
 
     return accept
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit.errors import ConversionError
+from convkit.legalization.litert_constants import generalise
 from convkit.legalization.litert_graph import GraphEditor, text
 
 if TYPE_CHECKING:
@@ -340,7 +341,7 @@ def _restore_data(editor: GraphEditor, operator: Any, sizes: DynamicSizes, repla
         may_broadcast = name in _BROADCASTING and _another_has_shape(editor, operator, position, sizes)
         key = (tensor, may_broadcast)
         if key not in replaced:
-            replaced[key] = _generalise(editor, operator, value, shape, may_broadcast)
+            replaced[key] = generalise(editor, _where(editor, operator), value, shape, may_broadcast)
         _replace_input(operator, position, replaced[key])
 
 
@@ -352,7 +353,7 @@ def _restore_outputs(editor: GraphEditor, sizes: DynamicSizes, replaced: dict[tu
         value = editor.value(tensor) if _dynamic(shape) else None
         if value is not None:
             name = text(editor.graph.tensors[tensor].name)
-            found = replaced.get((tensor, False)) or _generalise(editor, f"output '{name}'", value, shape, False)
+            found = replaced.get((tensor, False)) or generalise(editor, f"output '{name}'", value, shape, False)
             outputs[position] = found
             for definition in model_signatures(editor.model):
                 for entry in definition.outputs:
@@ -372,57 +373,6 @@ def _another_has_shape(editor: GraphEditor, operator: Any, position: int, sizes:
         if all(isinstance(sizes.resolve(m), int) or m == t for m, t in zip(mine, aligned, strict=True)):
             return True
     return False
-
-
-def _generalise(
-    editor: GraphEditor, operator: Any, value: np.ndarray, shape: Sequence[int | sympy.Expr], may_broadcast: bool
-) -> int:
-    """A tensor with the constant's values at any size: constant, or linear, along each dynamic axis."""
-    base, ranges = value, []
-    for axis in _dynamic(shape):
-        first = base.take([0], axis)
-        if _equal(base, first):
-            base = first
-            continue
-        step = base.take([1], axis) - first if base.dtype.kind in "iu" else None
-        counts = np.arange(base.shape[axis]).reshape([-1 if a == axis else 1 for a in range(base.ndim)])
-        if step is None or not (step == step.flat[0]).all() or not _equal(base, first + counts * step):
-            what = operator if isinstance(operator, str) else _where(editor, operator)
-            raise ConversionError(
-                f"the converted {what} uses {value.shape[axis]} constant values that depend on the dynamic size {shape[axis]}",
-                component="litert-torch",
-                hint="make that dimension static, or see `convkit plan` for another route",
-            )
-        base = first
-        ranges.append((axis, int(step.flat[0])))
-    found = editor.constant(base)
-    current: list[int | sympy.Expr] = [int(d) for d in base.shape]
-    for axis, step in ranges:
-        found = _add_range(editor, found, current, axis, step, shape[axis])
-    if not may_broadcast and current != list(shape):
-        found = editor.broadcast(found, shape)
-    return found
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equality with broadcasting, NaN equal to itself."""
-    return bool(((a == b) | ((a != a) & (b != b))).all())
-
-
-def _add_range(
-    editor: GraphEditor, tensor: int, shape: list[int | sympy.Expr], axis: int, step: int, size: int | sympy.Expr
-) -> int:
-    """`tensor + step * [0, 1, …, size - 1]` along an axis; changes `shape` to the result's."""
-    cells = [-1 if a == axis else 1 for a in range(len(shape))]
-    dtype = editor.dtype(tensor)
-    steps = editor.add(
-        "RESHAPE", [editor.range(size), editor.constant(np.array(cells, np.int32))], np.int32, cells, newShape=cells
-    )
-    steps = editor.cast(steps, dtype)
-    if step != 1:
-        steps = editor.add("MUL", [steps, editor.constant(np.array([step], dtype))], dtype, cells)
-    shape[axis] = size
-    return editor.add("ADD", [steps, tensor], dtype, [s if isinstance(s, int) else -1 for s in shape])
 
 
 def _restore_shapes(graph: Any, sizes: DynamicSizes, known: int) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import dataclasses
 import inspect
-import sys
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,8 @@ import numpy as np
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.errors import ConversionError, InputSpecError, UnreadableModelError, UntrustedPickleError, UsageError
 from convkit.formats import Variant
+from convkit.loading import module_factories
+from convkit.loading.module_factories import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -35,17 +36,32 @@ __all__ = [
 SIGNATURE_FILE = "convkit.json"
 """The extra file of an exported program that keeps names and symbols, which torch itself does not store."""
 
-_loaded: dict[tuple[Any, ...], Any] = {}
+_KEPT = 4
+"""Loaded models that a worker keeps: what one route needs, not what a caller's life brings."""
+
+_loaded: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
 
 def _key(artifact: Artifact) -> tuple[Any, ...]:
-    stamp = artifact.path.stat() if artifact.path.exists() else None
-    return (artifact.variant, str(artifact.path), stamp and (stamp.st_mtime_ns, stamp.st_size), artifact.pytorch)
+    """What a loaded model depends on: a worker outlives the files that it read."""
+    source = artifact.pytorch
+    files = [artifact.path] if source is None or source.weights is None else [artifact.path, source.weights]
+    # A directory is where a factory's package lies: its time changes with every file that is written beside it.
+    stamps = [(f.stat().st_mtime_ns, f.stat().st_size) for f in files if f.is_file()]
+    return (artifact.variant, str(artifact.path), *stamps, source)
+
+
+def _keep(key: tuple[Any, ...], loaded: Any) -> Any:
+    _loaded[key] = loaded
+    _loaded.move_to_end(key)
+    while len(_loaded) > _KEPT:
+        _loaded.popitem(last=False)
+    return loaded
 
 
 def remember(artifact: Artifact, loaded: Any) -> None:
     """Keeps what is in memory already, so that the next step of a route does not read its file again."""
-    _loaded[_key(artifact)] = loaded
+    _keep(_key(artifact), loaded)
 
 
 def exported_program(artifact: Artifact) -> torch.export.ExportedProgram:
@@ -58,17 +74,17 @@ def exported_program(artifact: Artifact) -> torch.export.ExportedProgram:
     import torch
 
     key = _key(artifact)
-    if key not in _loaded:
-        try:
-            # A stream keeps torch from insisting on the suffix .pt2.
-            with artifact.path.open("rb") as stream:
-                _loaded[key] = torch.export.load(stream)
-        except Exception as error:
-            raise UnreadableModelError(
-                f"torch cannot load the exported program {artifact.path}: {_first_line(error)}",
-                hint="it may need another torch version, or a package that registers its custom operators",
-            ) from error
-    return _loaded[key]
+    if key in _loaded:
+        return _keep(key, _loaded[key])
+    try:
+        # A stream keeps torch from insisting on the suffix .pt2.
+        with artifact.path.open("rb") as stream:
+            return _keep(key, torch.export.load(stream))
+    except Exception as error:
+        raise UnreadableModelError(
+            f"torch cannot load the exported program {artifact.path}: {one_line(error)}",
+            hint="it may need another torch version, or a package that registers its custom operators",
+        ) from error
 
 
 def model(artifact: Artifact) -> Any:
@@ -80,9 +96,10 @@ def model(artifact: Artifact) -> Any:
         UsageError: The module factory cannot be called.
     """
     key = ("model", *_key(artifact))
-    if key not in _loaded:
-        _loaded[key] = _load_model(artifact)
-    return _loaded[key]
+    imports = artifact.variant in (Variant.MODULE_FACTORY, Variant.PICKLED_MODULE)
+    if key in _loaded and not (imports and module_factories.out_of_date()):
+        return _keep(key, _loaded[key])
+    return _keep(key, _load_model(artifact))
 
 
 def _load_model(artifact: Artifact) -> Any:
@@ -96,7 +113,7 @@ def _load_model(artifact: Artifact) -> Any:
             return torch.jit.load(str(artifact.path), map_location="cpu").eval()
         except Exception as error:
             raise UnreadableModelError(
-                f"torch cannot load the TorchScript file {artifact.path}: {_first_line(error)}",
+                f"torch cannot load the TorchScript file {artifact.path}: {one_line(error)}",
                 hint="it may be corrupt, or need a package that registers its custom operators",
             ) from error
     if artifact.variant is Variant.PICKLED_MODULE:
@@ -106,9 +123,9 @@ def _load_model(artifact: Artifact) -> Any:
             f"{artifact.path} holds weights without a model",
             hint="name the function that builds the model: --model package.module:build or --model file.py:build",
         )
-    built = _call_factory(source.factory)
+    built = module_factories.build(source.factory, artifact.path)
     if source.weights is not None:
-        load_weights(built, source.weights)
+        module_factories.load_weights(built, source.weights)
     return built.eval().cpu()
 
 
@@ -120,105 +137,31 @@ def _unpickle(path: Path, trusted: bool) -> Any:
             f"{path} is a pickled module: loading it executes code from the file",
             hint="add --trust-pickle if you trust its origin; better, export it with torch.export.save",
         )
-    _see_own_modules()
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=False)
+        with module_factories.import_from(Path.cwd()):
+            loaded = torch.load(path, map_location="cpu", weights_only=False)
     except ModuleNotFoundError as error:
         raise UnreadableModelError(
             f"{path} was pickled from the module {error.name!r}, which cannot be imported",
             hint=f"add the directory that holds {error.name} to PYTHONPATH",
         ) from error
+    except AttributeError as error:
+        # Pickled by a script: its class is in that script's `__main__`, which exists nowhere else.
+        raise UnreadableModelError(
+            f"{path} was pickled with a class that is not there: {one_line(error)}",
+            hint="save its state_dict() and name the class: --model file.py:Class --weights state.pt",
+        ) from error
     except Exception as error:
-        raise UnreadableModelError(f"torch cannot unpickle {path}: {_first_line(error)}") from error
+        raise UnreadableModelError(
+            f"torch cannot unpickle {path}: {type(error).__name__}: {one_line(error)}",
+            hint="load it where it was saved, and save it with torch.export.save",
+        ) from error
     if not isinstance(loaded, torch.nn.Module):
         raise UnreadableModelError(
             f"{path} holds a {type(loaded).__name__}, not an nn.Module",
             hint="if it holds weights, name the function that builds the model: --model file.py:build",
         )
     return loaded.eval()
-
-
-def _see_own_modules() -> None:
-    """Makes modules of the working directory importable, as `python -m` would."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-
-
-def _call_factory(factory: str) -> torch.nn.Module:
-    import torch
-
-    home, _, name = factory.rpartition(":")
-    if not home or not name:
-        raise UsageError(f"cannot read --model {factory!r}", hint="write package.module:function or file.py:function")
-    _see_own_modules()
-    try:
-        module = _import_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
-    except (ImportError, OSError, SyntaxError) as error:
-        raise UsageError(
-            f"cannot import {home!r} for --model: {_first_line(error)}", hint="check the path, or set PYTHONPATH"
-        ) from error
-    build = getattr(module, name, None)
-    if build is None:
-        names = sorted(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-        raise UsageError(f"{home} has no {name!r}", hint="it has " + ", ".join(names[:12]))
-    if isinstance(build, torch.nn.Module):
-        return build
-    try:
-        built = build()
-    except Exception as error:
-        raise UsageError(f"{factory} failed: {_first_line(error)}", hint="it is called without arguments") from error
-    if not isinstance(built, torch.nn.Module):
-        raise UsageError(f"{factory} returned a {type(built).__name__}", hint="it must return a torch.nn.Module")
-    return built
-
-
-def _import_file(path: Path) -> Any:
-    path = path.resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    name = path.stem
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # the file's own imports are beside it
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Loads a state dict into a module; refuses a partial fit.
-
-    Raises:
-        UnreadableModelError: The file is no state dict, or its tensors do not fit the module.
-    """
-    import torch
-
-    try:
-        if path.suffix == ".safetensors" or path.open("rb").read(9)[8:] == b"{":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UnreadableModelError(f"cannot read weights from {path}: {_first_line(error)}") from error
-    for wrapper in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    try:
-        module.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise UnreadableModelError(
-            f"the weights in {path} do not fit the model: {_first_line(error, 400)}",
-            hint="check that --model builds the architecture that these weights were trained with",
-        ) from error
-
-
-def _first_line(error: BaseException, limit: int = 300) -> str:
-    return " ".join(str(error).split())[:limit] or type(error).__name__
 
 
 def argument_names(module: Any) -> tuple[str, ...]:

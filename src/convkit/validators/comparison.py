@@ -132,7 +132,9 @@ class Comparison:
             return [InputSet("given", load_arrays(self.given))]
         bounds = integer_bounds(self.source_info, signature) | integer_bounds(target, signature)
         sizes = {} if self.sizes_from is None else _sizes(signature, load_arrays(self.sizes_from))
-        return list(generated(signature, bounds, sizes, self.seeds))
+        recorded = {} if self.source_info is None else self.source_info.metadata.get("dynamic_ranges", {})
+        ranges = {dim: (limits[0], limits[1]) for dim, limits in recorded.items()}
+        return list(generated(signature, bounds, sizes, self.seeds, ranges))
 
     def _tolerances(self, signature: Signature, target: ModelInfo) -> dict[str, Tolerance]:
         own = self.tolerance or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ __all__ = ["InputSet", "draw", "generated", "given", "matched", "perturbed"]
 
 _SIZES = (2, 3)
 """The two sizes that every dynamic dimension is tried at: neither is 1, which broadcasts and hides mistakes."""
+_MANY = 1 << 20
+"""Elements of all inputs together, up to which the upper bounds of dynamic dimensions are tried."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +59,49 @@ def draw(spec: TensorSpec, sizes: Mapping[str, int], seed: int, bound: int | Non
     return generator.standard_normal(shape).astype(dtype)
 
 
-def generated(signature: Signature, bounds: Mapping[str, int], sizes: Mapping[str, int], seeds: int) -> Iterator[InputSet]:
-    """Input sets for a model: several seeds, every dynamic dimension at two sizes, and zeros.
+def generated(
+    signature: Signature,
+    bounds: Mapping[str, int],
+    sizes: Mapping[str, int],
+    seeds: int,
+    ranges: Mapping[str, tuple[int | None, int | None]] | None = None,
+) -> Iterator[InputSet]:
+    """Input sets for a model: several seeds, every dynamic dimension at two sizes and at its upper bound, and zeros.
 
     Args:
         signature: Whose inputs to fill.
         bounds: Exclusive upper bounds of integer inputs, by name.
         sizes: Sizes for dynamic dimensions that the user or the file gave.
         seeds: How many random sets.
+        ranges: The least and the largest size of dynamic dimensions, where the source says so.
     """
-    dims = signature.dynamic_dims
+    chosen = [_sizes_of(signature, sizes, ranges or {}, step) for step in range(3)]
     for seed in range(seeds):
-        chosen = {d: sizes.get(d, 0) + seed % 2 if d in sizes else _default_size(signature, d, seed % 2) for d in dims}
-        recipe = ", ".join([f"seed {seed}", *(f"{d}={n}" for d, n in chosen.items())])
-        yield InputSet(recipe, {t.name: draw(t, chosen, seed, bounds.get(t.name)) for t in signature.inputs})
-    chosen = {d: sizes.get(d) or _default_size(signature, d, 0) for d in dims}
-    zeros = {t.name: np.zeros_like(draw(t, chosen, 0, bounds.get(t.name))) for t in signature.inputs}
-    yield InputSet(", ".join(["zeros", *(f"{d}={n}" for d, n in chosen.items())]), zeros)
+        # The third set is at the upper bounds: a target with a smaller one runs at every size but that.
+        at = chosen[seed % 3]
+        arrays = {t.name: draw(t, at, seed, bounds.get(t.name)) for t in signature.inputs}
+        yield InputSet(", ".join([f"seed {seed}", *(f"{d}={n}" for d, n in at.items())]), arrays)
+    at = chosen[0]
+    zeros = {t.name: np.zeros_like(draw(t, at, 0, bounds.get(t.name))) for t in signature.inputs}
+    yield InputSet(", ".join(["zeros", *(f"{d}={n}" for d, n in at.items())]), zeros)
+
+
+def _sizes_of(
+    signature: Signature, sizes: Mapping[str, int], ranges: Mapping[str, tuple[int | None, int | None]], step: int
+) -> dict[str, int]:
+    """A size for every dynamic dimension: two small ones (steps 0 and 1), then the upper bound (step 2) where it is near."""
+    found = {}
+    for dim in signature.dynamic_dims:
+        low, high = ranges.get(dim, (None, None))
+        size = sizes[dim] + step % 2 if dim in sizes else _default_size(signature, dim, step % 2)
+        if step == 2 and high is not None and _elements(signature, {**found, dim: high}) <= _MANY:
+            size = high
+        found[dim] = min(max(size, low or 1), high or size)
+    return found
+
+
+def _elements(signature: Signature, sizes: Mapping[str, int]) -> int:
+    return sum(math.prod(t.concrete(sizes)) for t in signature.inputs)
 
 
 def _default_size(signature: Signature, symbol: str, step: int) -> int:
