@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from convkit import __version__
+from convkit.components import Converter, Runtime
 from convkit.errors import ConvkitError
 from convkit.registry import broken_plugins, converters, installed_version, runtimes
 from convkit.workers import toolchains
@@ -35,7 +36,8 @@ def examine() -> list[Finding]:
     found += [_toolchain(t) for t in toolchains.toolchains()]
     seen: set[tuple[str, str]] = set()
     with fresh_pool() as pool:
-        for component in (*converters(), *runtimes()):
+        components: list[Converter | Runtime] = [*converters(), *runtimes()]
+        for component in components:
             host = component.host
             lacking = [p for p in host.packages if host.toolchain == "main" and installed_version(p) is None]
             if lacking:

@@ -86,9 +86,11 @@ def _factory_artifact(model: Path | None, pytorch: PyTorchSource) -> Artifact:
             )
         weights = weights.absolute()
     assert pytorch.factory is not None
-    home = pytorch.factory.rpartition(":")[0]
-    path = Path(home).absolute() if home.endswith(".py") else Path.cwd()
-    return Artifact(Variant.MODULE_FACTORY, path, None, replace(pytorch, weights=weights))
+    home, _, function = pytorch.factory.rpartition(":")
+    if not home.endswith(".py"):
+        return Artifact(Variant.MODULE_FACTORY, Path.cwd(), None, replace(pytorch, weights=weights))
+    path = Path(home).absolute()  # a warm worker may have been started in another directory
+    return Artifact(Variant.MODULE_FACTORY, path, None, replace(pytorch, factory=f"{path}:{function}", weights=weights))
 
 
 def describe(

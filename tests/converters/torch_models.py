@@ -57,9 +57,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
         x = self.embedding(tokens)
-        q, k, v = (
-            t.view(t.shape[0], t.shape[1], 4, 4).transpose(1, 2) for t in self.qkv(self.norm(x)).chunk(3, -1)
-        )
+        q, k, v = (t.view(t.shape[0], t.shape[1], 4, 4).transpose(1, 2) for t in self.qkv(self.norm(x)).chunk(3, -1))
         x = x + F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
         return {"logits": self.head(F.gelu(self.expand(x))), "doubled": tokens * 2}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
@@ -86,11 +86,15 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         raise ConversionError(f"the inputs of {request.source.path} are not known", component=CONVERTER.name)
     backend, limit = _backend(request), _limit(request)
     source = loading.exported_program(request.source)
+    examples = _examples(request, source)
+    sizes = {} if examples is None else _sizes(request.signature, examples)
+    if limit is not None and max(sizes.values(), default=0) > limit:
+        examples = None  # the user bounds the sizes below the example's
     program, repairs = target.repaired(source)
     methods = {SIGNATURE_METHOD: json.dumps(request.signature.to_json())}
-    with target.bounded(program, _symbols(program, request.signature), limit) as bounds:
+    with target.bounded(program, _symbols(program, request.signature), limit, sizes) as bounds:
         try:
-            losses = lowering.lower(program, backend, methods, _trial(request, source, limit))
+            losses = lowering.lower(program, backend, methods, _trial(request, examples))
         except ConversionError:
             _refuse_gaps(source)  # which tells more, where the reason is operators
             raise
@@ -125,6 +129,16 @@ def _symbols(program: torch.export.ExportedProgram, signature: Signature) -> Map
     return found
 
 
+def _sizes(signature: Signature, examples: Sequence[Any]) -> Mapping[str, int]:
+    """The sizes that the dynamic dimensions have in the examples."""
+    return {
+        dim: int(size)
+        for tensor, spec in zip(examples, signature.inputs, strict=True)
+        for size, dim in zip(tensor.shape, spec.shape or (), strict=True)
+        if isinstance(dim, str)
+    }
+
+
 def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
     from convkit.legalization import executorch as target
     from convkit.legalization import exported_program as programs
@@ -142,16 +156,12 @@ def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
         )
 
 
-def _trial(request: ConversionRequest, source: torch.export.ExportedProgram, limit: int | None) -> Callable[[Any], None]:
+def _trial(request: ConversionRequest, inputs: list[Any] | None) -> Callable[[Any], None]:
     """Writes a compiled program, loads it, and runs it on example inputs where there are any.
 
     Files can be written that fail at load (missing kernel) or at run time (dimension order): another attempt may do better.
     """
     from convkit.legalization import executorch as target
-
-    inputs = _examples(request, source)
-    if inputs is not None and limit is not None and any(s > limit for t in inputs for s in t.shape):
-        inputs = None  # the user bounds the sizes below the example's
 
     def accept(compiled: Any) -> None:
         import torch  # noqa: F401

@@ -199,7 +199,22 @@ def _contiguous_inputs(program: Any) -> str:
 
 
 @contextmanager
-def bounded(program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None) -> Iterator[tuple[str, ...]]:
+def without_batch_heuristics() -> Iterator[None]:
+    """Keeps torch from choosing a convolution kernel while a program is traced again.
+
+    The choice between oneDNN and NNPACK asks whether the batch is below 16, and the answer becomes a guard: a program
+    exported for batches of 1 to 64 comes out for 2 to 15, without a word (aten/src/ATen/native/Convolution.cpp).
+    """
+    import torch
+
+    with torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+        yield
+
+
+@contextmanager
+def bounded(
+    program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None, sizes: Mapping[str, int]
+) -> Iterator[tuple[str, ...]]:
     """Gives every unbounded dimension of the program an upper bound while it is lowered; yields what was assumed.
 
     ExecuTorch plans its memory ahead of time. The symbols' ranges belong to an environment that the program shares with
@@ -208,6 +223,7 @@ def bounded(program: torch.export.ExportedProgram, names: Mapping[str, str], lim
     Args:
         names: The program's symbols → the signature's.
         limit: The bound; None for 64, or the example's size where that is larger.
+        sizes: The signature's symbols → sizes in the user's examples.
     """
     from torch.utils._sympy.numbers import int_oo
     from torch.utils._sympy.value_ranges import ValueRanges
@@ -221,14 +237,13 @@ def bounded(program: torch.export.ExportedProgram, names: Mapping[str, str], lim
             continue
         if allowed.upper is not int_oo and int(allowed.upper) < 1 << 31 and limit is None:
             continue
-        bound = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol)))
+        name = names.get(str(symbol), str(symbol))
+        bound = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol), sizes.get(name, 0)))
         if allowed.upper is not int_oo:
             bound = min(bound, int(allowed.upper))
         before[symbol] = environment.var_to_range.get(symbol)
         program._range_constraints[symbol] = environment.var_to_range[symbol] = ValueRanges(allowed.lower, bound)
-        notes.append(
-            f"{names.get(str(symbol), str(symbol))}: at most {bound}, memory is planned ahead; --option upper_bound=N for another"
-        )
+        notes.append(f"{name}: at most {bound}, memory is planned ahead; --option upper_bound=N for another")
     if before and environment is not None:
         environment._update_version_counter()
     try:

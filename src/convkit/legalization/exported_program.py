@@ -62,6 +62,7 @@ def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgra
 
     result = copy.copy(program)
     result._graph_module = copy.deepcopy(program.graph_module)
+    result._range_constraints = dict(program.range_constraints)
     # Copying renames nodes that are called like Python's builtins (`input`), and the graph signature goes by name.
     for old, new in zip(program.graph.nodes, result.graph.nodes, strict=True):
         new.name = old.name

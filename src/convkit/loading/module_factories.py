@@ -195,7 +195,9 @@ def _read_state(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
-        raise UnreadableModelError(f"cannot read weights from {path}: {one_line(error)}", hint="pip install safetensors") from error
+        raise UnreadableModelError(
+            f"cannot read weights from {path}: {one_line(error)}", hint="pip install safetensors"
+        ) from error
     except Exception as error:
         raise UnreadableModelError(
             f"cannot read weights from {path}: {one_line(error)}", hint="save them with torch.save(model.state_dict(), …)"
@@ -213,8 +215,8 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _is_tied(module: torch.nn.Module, name: str, state: dict[str, Any]) -> bool:
     """Whether a parameter that a file lacks shares its memory with one that it has."""
     own = module.state_dict()
-    lacking = own[name]
-    return any(n in state and t.data_ptr() == lacking.data_ptr() and t.shape == lacking.shape for n, t in own.items() if n != name)
+    lacking = own.pop(name)
+    return any(n in state and t.data_ptr() == lacking.data_ptr() and t.shape == lacking.shape for n, t in own.items())
 
 
 def _some(names: list[str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
+import keyword
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convkit.artifact import Artifact, PyTorchSource
-from convkit.errors import ConversionError, InputSpecError, UnreadableModelError, UntrustedPickleError, UsageError
+from convkit.errors import ConversionError, UnreadableModelError, UntrustedPickleError, UsageError
 from convkit.formats import Variant
 from convkit.loading import module_factories
 from convkit.loading.module_factories import one_line
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIGNATURE_FILE",
-    "argument_names",
+    "arguments",
+    "call",
     "dtype_name",
     "exported_program",
     "model",
@@ -164,49 +167,92 @@ def _unpickle(path: Path, trusted: bool) -> Any:
     return loaded.eval()
 
 
-def argument_names(module: Any) -> tuple[str, ...]:
-    """The names of the arguments that `forward` must be given.
-
-    Raises:
-        InputSpecError: `forward` takes `*args`, so that the names cannot be told.
-    """
+def arguments(module: Any) -> dict[str, bool] | None:
+    """The arguments of a module's `forward`, in order, and whether each must be given; None where it takes `*args`."""
     import torch
 
     if isinstance(module, torch.jit.ScriptModule):
-        arguments = module.forward.schema.arguments[1:]
-        return tuple(a.name for a in arguments if not a.has_default_value())
+        return {a.name: not a.has_default_value() for a in module.forward.schema.arguments[1:]}
     parameters = inspect.signature(module.forward).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        raise InputSpecError(
-            "the model's forward takes *args, so the names of its inputs cannot be told",
-            hint="name them: --input name:float32[batch,3,224,224], once per input",
-        )
-    return tuple(p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD)
+        return None
+    return {p.name: p.default is p.empty for p in parameters if p.kind is not p.VAR_KEYWORD}
+
+
+def call(module: Any, names: Sequence[str], tensors: Sequence[torch.Tensor]) -> Any:
+    """Calls a module with tensors for inputs of those names.
+
+    By position, except where the names are the module's own and leave some out or come in another order: an optional
+    argument must not get what was meant for the next one.
+    """
+    known = None if not hasattr(module, "forward") else arguments(module)
+    by_position = known is None or not set(names) <= set(known) or list(names) == list(known)[: len(names)]
+    if by_position and not _takes_keywords_only(module):
+        return module(*tensors)
+    return module(**dict(zip(names, tensors, strict=True)))
+
+
+def _takes_keywords_only(module: Any) -> bool:
+    import torch
+
+    if isinstance(module, torch.jit.ScriptModule) or not hasattr(module, "forward"):
+        return False
+    return any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in inspect.signature(module.forward).parameters.values())
 
 
 def named_tensors(result: Any, names: Sequence[str] | None = None) -> list[tuple[str, torch.Tensor]]:
     """Flattens a model's result in torch's own order, with names.
 
-    Keys of dicts and fields of named tuples name their tensors; a lone tensor is "output", tensors of a plain tuple are
-    "output_0", "output_1", …. `names` overrides.
-    """
-    import torch
+    Keys of dicts and fields of named tuples and data classes name their tensors; a lone tensor is "output", tensors of a plain
+    tuple are "output_0", "output_1", …; None is left out. Names that come twice are numbered. `names` overrides.
 
+    Raises:
+        ConversionError: The result holds something that is no tensor, or not as many tensors as `names`.
+    """
     found = list(_walk(result, ""))
+    if not found:
+        raise ConversionError(
+            f"the model gives no tensor but {_kind(result)}", hint="wrap it in a module whose forward returns its tensors"
+        )
     if all(not name for name, _ in found):
         own = ["output"] if len(found) == 1 else [f"output_{i}" for i in range(len(found))]
     else:
-        own = [name or f"output_{i}" for i, (name, _) in enumerate(found)]
+        own = _distinct([name or f"output_{i}" for i, (name, _) in enumerate(found)])
     if names is not None:
         if len(names) != len(found):
             raise ConversionError(
-                f"the model gives {len(found)} tensors, the signature names {len(names)}: {', '.join(names)}"
+                f"the model gives {len(found)} outputs ({', '.join(own)}), but {len(names)} names were given: {', '.join(names)}"
             )
         own = list(names)
-    return [
-        (name, value if isinstance(value, torch.Tensor) else torch.as_tensor(value))
-        for name, (_, value) in zip(own, found, strict=True)
-    ]
+    return [(name, _tensor(name, value)) for name, (_, value) in zip(own, found, strict=True)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, those that come more than once with a number behind."""
+    total, taken = Counter(names), set(names)
+    distinct = []
+    for name in names:
+        if total[name] > 1:
+            name = next(n for i in itertools.count() if (n := f"{name}_{i}") not in taken)
+            taken.add(name)
+        distinct.append(name)
+    return distinct
+
+
+def _tensor(name: str, value: Any) -> torch.Tensor:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, bool | int | float | complex | np.ndarray | np.generic | torch.SymInt | torch.SymFloat | torch.SymBool):
+        return torch.as_tensor(value)
+    raise ConversionError(
+        f"output '{name}' is {_kind(value)}, not a tensor", hint="wrap it in a module whose forward returns its tensors"
+    )
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def _walk(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -217,6 +263,8 @@ def _walk(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         items = value.items()
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         items = zip(value._fields, value, strict=True)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
     elif isinstance(value, list | tuple):
         items = (("", v) for v in value) if not prefix else enumerate(value)
     else:
@@ -234,23 +282,23 @@ def root_module(inner: Any, names: Sequence[str]) -> torch.nn.Module:
     """
     import torch
 
-    class ConvkitRoot(torch.nn.Module):
+    class ConvkitRoot(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = inner
 
         def forward(self, *arguments: Any) -> tuple[torch.Tensor, ...]:
-            return tuple(tensor for _, tensor in named_tensors(self.model(*arguments)))
+            return tuple(tensor for _, tensor in named_tensors(call(self.model, names, arguments)))
 
     root = ConvkitRoot()
     root.training = False  # not eval(): a program's own module refuses the recursive call
     # torch.export names placeholders after the parameters that `inspect` sees.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature([inspect.Parameter(_identifier(n), kind) for n in names])
+    signature = inspect.Signature([inspect.Parameter(n, kind) for n in _distinct([_identifier(n) for n in names])])
     forward = root.forward
 
     def named_forward(*arguments: Any) -> tuple[torch.Tensor, ...]:
-        return forward(*arguments)  # type: ignore[no-any-return]
+        return forward(*arguments)
 
     named_forward.__signature__ = signature  # type: ignore[attr-defined]
     object.__setattr__(root, "forward", named_forward)
@@ -259,7 +307,7 @@ def root_module(inner: Any, names: Sequence[str]) -> torch.nn.Module:
 
 def _identifier(name: str) -> str:
     cleaned = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return cleaned if cleaned.isidentifier() else f"input_{cleaned}"
+    return cleaned if cleaned.isidentifier() and not keyword.iskeyword(cleaned) else f"input_{cleaned}"
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -42,8 +42,7 @@ def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -
     symbols = {s: torch.export.Dim(s, min=1) for s in signature.dynamic_dims}
     # torch.export matches these to the arguments by position when they come as a tuple.
     shapes = tuple(
-        {axis: symbols[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None
-        for t in signature.inputs
+        {axis: symbols[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None for t in signature.inputs
     )
     try:
         with torch.no_grad():

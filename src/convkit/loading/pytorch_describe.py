@@ -1,13 +1,14 @@
 """Finds the signature of a PyTorch model that records none: runs it once, eagerly, on example inputs. Worker side.
 
 Where the inputs come from, in this order: arrays that the user gave, specifications that the user gave (`--input`), the
-example inputs that a traced TorchScript file keeps, and last what the first layers allow to infer; whatever was
+dtypes and shapes of the inputs that a traced TorchScript file keeps, and last what the first layers allow to infer; whatever was
 inferred is said.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,13 @@ from convkit.artifact import Artifact
 from convkit.errors import ConversionError, ConvkitError, InputSpecError
 from convkit.formats import Variant
 from convkit.loading import pytorch as loading
+from convkit.loading.module_factories import one_line
+from convkit.readers.archive import open_archive
+from convkit.readers.damage import PARSER_ERRORS, damaged
+from convkit.readers.pytorch_tensors import TensorRecord
+from convkit.readers.traced_inputs import traced_input_records
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
+from convkit.validators.inputs import draw, matched
 
 __all__ = ["describe", "describe_module"]
 
@@ -79,71 +86,139 @@ def describe_module(
     """Describes a loaded module; see `describe`. `source` is the file that it is from, None for a live module."""
     inputs, feeds, notes = _find_inputs(source, module, list(specs), arrays)
     inputs = _with_dynamic(inputs, dynamic)
+    if not specs and not any(t.dynamic_dims for t in inputs):
+        notes += _how_to_be_dynamic(inputs)
     feeds = _grown(inputs, feeds)
     try:
         outputs = _run(module, inputs, feeds)
     except Exception as error:
-        raise InputSpecError(
-            f"the model does not run on {', '.join(map(str, inputs))}: {' '.join(str(error).split())[:300]}",
-            hint="give the shapes that it takes: --input name:float32[batch,3,224,224], once per input",
-        ) from error
+        narrowed = [] if specs else _narrowed(inputs)
+        if not narrowed:
+            raise _does_not_run(inputs, error) from error
+        try:
+            outputs = _run(module, narrowed, feeds)
+        except Exception:
+            raise _does_not_run(inputs, error) from error
+        notes.append("the given float64 arrays are taken as float32, which the model computes in")
+        inputs, feeds = narrowed, matched(Signature(tuple(narrowed), ()), feeds)
+    _check_names(outputs, output_names)
     signature = Signature(tuple(inputs), tuple(_output_specs(module, inputs, feeds, outputs, output_names)))
     save_arrays(examples, feeds)
     return signature, notes
+
+
+def _narrowed(inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """float32 in place of float64, numpy's default and hardly ever a model's; empty where there is none."""
+    if all(t.dtype != "float64" for t in inputs):
+        return []
+    return [replace(t, dtype="float32") if t.dtype == "float64" else t for t in inputs]
+
+
+def _does_not_run(inputs: Sequence[TensorSpec], error: Exception) -> InputSpecError:
+    return InputSpecError(
+        f"the model does not run on {', '.join(map(str, inputs))}: {one_line(error)}",
+        hint="give the shapes that it takes: --input name:float32[batch,3,224,224], once per input",
+    )
+
+
+def _how_to_be_dynamic(inputs: Sequence[TensorSpec]) -> list[str]:
+    """Sizes that were taken from examples are fixed, which is seldom meant for the batch."""
+    leading = {t.shape[0] for t in inputs if t.shape}
+    if len(leading) != 1:
+        return []
+    flags = " ".join(f"--dynamic {t.name}:0=batch" for t in inputs if t.shape)
+    return [f"the batch stays fixed at {leading.pop()}; to make it dynamic, add {flags}"]
 
 
 def _find_inputs(
     source: Artifact | None, module: Any, specs: list[TensorSpec], arrays: dict[str, np.ndarray] | None
 ) -> tuple[list[TensorSpec], dict[str, np.ndarray], list[str]]:
     """The inputs, one example array each, and what was assumed."""
-    if specs and arrays is None:
-        names = [s.name for s in specs]
-        expected = _names_or(module, names)
-        if set(names) == set(expected):
-            specs = [next(s for s in specs if s.name == n) for n in expected]
-        elif len(names) != len(expected):
-            raise InputSpecError(
-                f"the model takes {len(expected)} inputs ({', '.join(expected)}), {len(names)} were given",
-                hint="give --input once per input",
-            )
-        return specs, _runnable(module, specs), []
+    repeated = [name for name, count in Counter(s.name for s in specs).items() if count > 1]
+    if repeated:
+        raise InputSpecError(f"--input {repeated[0]} was given twice", hint="give --input once per input")
     if arrays is not None:
-        names = _names_or(module, [f"input_{i}" for i in range(len(arrays))])
-        ordered = _by_name_or_position(arrays, names)
-        found = [TensorSpec(n, str(a.dtype), a.shape) for n, a in ordered.items()]
-        given = {s.name: s for s in specs}
-        return [given.get(t.name, t) for t in found], ordered, []
-    if source is not None and source.variant is Variant.TORCHSCRIPT:
-        from convkit.readers.traced_inputs import read_traced_inputs
-
-        recorded = read_traced_inputs(source.path)
-        if recorded:
-            names = _names_or(module, [f"input_{i}" for i in range(len(recorded))])
-            feeds = dict(zip(names, recorded, strict=True))
-            notes = ["inputs: the example inputs that the traced file keeps"]
-            return [TensorSpec(n, str(a.dtype), a.shape) for n, a in feeds.items()], feeds, notes
+        ordered = _by_name_or_position(module, arrays, [s.name for s in specs])
+        said = {s.name: s for s in specs}
+        inputs = [said.get(n, TensorSpec(n, str(a.dtype), a.shape)) for n, a in ordered.items()]
+        return inputs, matched(Signature(tuple(inputs), ()), ordered), []
+    if specs:
+        by_name = {s.name: s for s in specs}
+        specs = [by_name[n] for n in _in_order(module, list(by_name))]
+        return specs, _runnable(module, specs), []
+    if source is not None and source.variant is Variant.TORCHSCRIPT and (recorded := _recorded(source.path)):
+        # torch keeps no values, so these are drawn; like those of a specification.
+        names = _in_order(module, None, len(recorded))
+        inputs = [TensorSpec(n, r.dtype, tuple(r.shape)) for n, r in zip(names, recorded, strict=True)]
+        feeds = {s.name: draw(s, {}, seed=0) for s in inputs}
+        return inputs, feeds, [f"{', '.join(map(str, inputs))}: from the example inputs that the traced file keeps"]
     return _inferred(module)
 
 
-def _names_or(module: Any, fallback: list[str]) -> list[str]:
+def _recorded(path: Path) -> list[TensorRecord] | None:
+    """dtypes and shapes of the tensors that a TorchScript file was traced with, None where it was scripted."""
     try:
-        names = list(loading.argument_names(module))
-    except InputSpecError:
-        return fallback
-    # Optional arguments may be given too: then the user's names say which.
-    return names if len(names) >= len(fallback) or not fallback else fallback
+        with open_archive(path) as archive:
+            return traced_input_records(archive)
+    except PARSER_ERRORS as error:
+        raise damaged(path, "TorchScript", error) from error
 
 
-def _by_name_or_position(arrays: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
-    if set(arrays) >= set(names):
-        return {n: arrays[n] for n in names}
-    if len(arrays) != len(names):
+def _in_order(module: Any, given: list[str] | None, count: int = 0) -> list[str]:
+    """The names of the inputs that are given, in the order of the module's arguments.
+
+    Args:
+        module: Whose `forward` has the arguments.
+        given: The user's names; None for the module's own.
+        count: How many inputs, where no names are given.
+
+    Raises:
+        InputSpecError: Required inputs are left out, or there are more than the module takes.
+    """
+    known = loading.arguments(module)
+    if known is None:
+        return given or [f"input_{i}" for i in range(count)]
+    required = [name for name, needed in known.items() if needed]
+    if given is not None and set(given) <= set(known):
+        lacking = [n for n in required if n not in given]
+        if lacking:
+            raise InputSpecError(
+                f"the model takes {', '.join(required)}; {', '.join(lacking)} was not given",
+                hint="add " + " ".join(f"--input {n}:float32[…]" for n in lacking),
+            )
+        return [n for n in known if n in given]
+    number = count if given is None else len(given)
+    if not len(required) <= number <= len(known):
+        called = "" if given is None else f" ({', '.join(given)})"
         raise InputSpecError(
-            f"the model takes {len(names)} inputs ({', '.join(names)}), the file has {len(arrays)} arrays "
+            f"the model takes {len(required)} inputs ({', '.join(required)}), {number} were given{called}",
+            hint="give every input once, under its own name",
+        )
+    return given or list(known)[:number]
+
+
+def _by_name_or_position(module: Any, arrays: dict[str, np.ndarray], specified: list[str]) -> dict[str, np.ndarray]:
+    """The user's arrays by input name; arrays that no input is named after are left aside where names fit."""
+    known = loading.arguments(module)
+    names = specified or [n for n in known or {} if n in arrays]
+    required = [n for n, needed in (known or {}).items() if needed]
+    if names and set(names) <= set(arrays) and (specified or set(required) <= set(names)):
+        return {n: arrays[n] for n in _in_order(module, names)}
+    if all(name.isdigit() for name in arrays):
+        arrays = {name: arrays[name] for name in sorted(arrays, key=int)}
+    positions = _in_order(module, specified or None, len(arrays)) if known is not None or specified else _own_names(arrays)
+    if len(positions) != len(arrays):
+        raise InputSpecError(
+            f"the model takes {len(positions)} inputs ({', '.join(positions)}), {len(arrays)} arrays were given "
             f"({', '.join(arrays)})",
             hint="name the arrays in the .npz after the inputs",
         )
-    return dict(zip(names, arrays.values(), strict=True))
+    return dict(zip(positions, arrays.values(), strict=True))
+
+
+def _own_names(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Names for the inputs of a module that has none: the arrays' own, unless they are mere positions."""
+    return [name if name and not name.isdigit() else f"input_{i}" for i, name in enumerate(arrays)]
 
 
 def _runnable(module: Any, specs: list[TensorSpec]) -> dict[str, np.ndarray]:
@@ -153,7 +228,7 @@ def _runnable(module: Any, specs: list[TensorSpec]) -> dict[str, np.ndarray]:
     first: dict[str, np.ndarray] | None = None
     for size in _DYNAMIC_SIZES:
         sizes = {s: 2 if s in leading else size for s in symbols}
-        feeds = {s.name: _example(s, sizes) for s in specs}
+        feeds = {s.name: draw(s, sizes, seed=0) for s in specs}
         first = first or feeds
         try:
             _run(module, specs, feeds)
@@ -166,17 +241,12 @@ def _runnable(module: Any, specs: list[TensorSpec]) -> dict[str, np.ndarray]:
     return first
 
 
-def _example(spec: TensorSpec, sizes: Mapping[str, int]) -> np.ndarray:
-    from convkit.validators.inputs import draw
-
-    return draw(spec, sizes, seed=0)
-
-
 def _run(module: Any, inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray]) -> Any:
     import torch
 
+    tensors = [loading.to_torch(feeds[s.name], s.dtype) for s in inputs]
     with torch.inference_mode():
-        return module(*(loading.to_torch(feeds[s.name], s.dtype) for s in inputs))
+        return loading.call(module, [s.name for s in inputs], tensors)
 
 
 def _with_dynamic(inputs: list[TensorSpec], dynamic: Mapping[str, Mapping[str, str]]) -> list[TensorSpec]:
@@ -209,6 +279,17 @@ def _grown(inputs: Sequence[TensorSpec], feeds: dict[str, np.ndarray]) -> dict[s
     return grown
 
 
+def _check_names(outputs: Any, names: Sequence[str] | None) -> None:
+    if names is None:
+        return
+    own = [name for name, _ in loading.named_tensors(outputs)]
+    if len(names) != len(own) or len(set(names)) != len(names):
+        raise InputSpecError(
+            f"the model has {len(own)} outputs ({', '.join(own)}), these names were given: {', '.join(names)}",
+            hint="give --output-names one distinct name per output",
+        )
+
+
 def _output_specs(
     module: Any, inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray], outputs: Any, names: Sequence[str] | None
 ) -> Iterator[TensorSpec]:
@@ -223,8 +304,8 @@ def _output_specs(
             raise
         except Exception as error:
             raise InputSpecError(
-                f"the model does not run with another size of dimension {symbol!r}: {' '.join(str(error).split())[:300]}",
-                hint="make that dimension static: give a number for it",
+                f"the model does not run with another size of dimension {symbol!r}: {one_line(error)}",
+                hint="make that dimension static: give a number for it in --input, or leave out --dynamic",
             ) from error
         size, step = _size_of(inputs, feeds, symbol), _size_of(inputs, resized, symbol)
         for k, ((name, before), after) in enumerate(zip(base, moved, strict=True)):
@@ -245,23 +326,27 @@ def _resized(spec: TensorSpec, array: np.ndarray, symbol: str) -> np.ndarray:
 
 
 def _size_of(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray], symbol: str) -> int:
-    return next(
-        feeds[s.name].shape[axis] for s in inputs for axis, dim in enumerate(s.shape or ()) if dim == symbol
-    )
+    return next(int(feeds[s.name].shape[axis]) for s in inputs for axis, dim in enumerate(s.shape or ()) if dim == symbol)
 
 
 def _inferred(module: Any) -> tuple[list[TensorSpec], dict[str, np.ndarray], list[str]]:
     """Infers the one input of a model from its first layer with weights."""
-    names = _names_or(module, [])
+    known = loading.arguments(module)
+    if known is None:
+        raise InputSpecError(
+            "the model records no input shapes, and its forward takes *args, so that not even their names can be told",
+            hint="name them: add --input name:float32[batch,3,224,224], once per input",
+        )
+    names = [n for n, needed in known.items() if needed] or list(known)[:1]
     if len(names) != 1:
         which = " ".join(f"--input {n}:float32[…]" for n in names) or "--input name:float32[…]"
-        raise InputSpecError("the model records no input shapes, and takes several inputs", hint=f"add {which}")
+        raise InputSpecError(f"the model records no input shapes, and takes {len(names)} inputs", hint=f"add {which}")
     name = names[0]
     for layer, spec in _candidates(module, name):
-        feeds = {name: _example(spec, {"batch": 2})}
+        feeds = {name: draw(spec, {"batch": 2}, seed=0)}
         try:
             _run(module, [spec], feeds)
-            _run(module, [spec], {name: _example(spec, {"batch": 3})})
+            _run(module, [spec], {name: draw(spec, {"batch": 3}, seed=0)})
         except Exception:
             continue
         return [spec], feeds, [f"inputs: assumed {spec}, from the first layer ({layer}); give --input for another"]

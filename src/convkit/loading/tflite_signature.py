@@ -120,9 +120,7 @@ def _unpack(path: Path, data: Any) -> Any:
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
     except Exception as error:  # the generated code raises whatever a bad offset leads to
-        raise UnreadableModelError(
-            f"{path} is truncated or corrupt: {error}", hint="fetch or convert the file again"
-        ) from error
+        raise UnreadableModelError(f"{path} is truncated or corrupt: {error}", hint="fetch or convert the file again") from error
     if not model.subgraphs:
         raise UnreadableModelError(f"{path} holds no subgraph", hint="convert the model again")
     return model
@@ -204,18 +202,14 @@ def _positions(
     for reference in given:
         position = reference if isinstance(reference, int) else known.get(reference)
         if position is None or not 0 <= position < len(tensor_names):
-            raise ConversionError(
-                f"the LiteRT file has no {role} {reference!r}", hint=f"its {role}s are {', '.join(known)}"
-            )
+            raise ConversionError(f"the LiteRT file has no {role} {reference!r}", hint=f"its {role}s are {', '.join(known)}")
         positions.append(position)
     return positions
 
 
 def _set_tensors(graph: Any, signature: Signature) -> None:
     """Names the edge tensors and states which of their dimensions are dynamic."""
-    edges = list(zip(graph.inputs, signature.inputs, strict=True)) + list(
-        zip(graph.outputs, signature.outputs, strict=True)
-    )
+    edges = list(zip(graph.inputs, signature.inputs, strict=True)) + list(zip(graph.outputs, signature.outputs, strict=True))
     renamed: dict[int, str] = {}
     for index, spec in edges:
         # A tensor with two roles (an input that is returned) keeps its first name; the SignatureDef has both.
@@ -249,9 +243,7 @@ def _set_shape(tensor: Any, spec: TensorSpec) -> None:
     # Without it an empty shape means "unknown rank".
     tensor.hasRank = True
     dynamic = any(isinstance(d, str) for d in spec.shape)
-    tensor.shapeSignature = (
-        np.array([-1 if isinstance(d, str) else d for d in spec.shape], np.int32) if dynamic else None
-    )
+    tensor.shapeSignature = np.array([-1 if isinstance(d, str) else d for d in spec.shape], np.int32) if dynamic else None
 
 
 def _set_signature_def(model: Any, signature: Signature) -> None:
@@ -264,9 +256,7 @@ def _set_signature_def(model: Any, signature: Signature) -> None:
         model.signatureDefs = [definition, *(model.signatureDefs or ())]
     definition.signatureKey = signature.name
     definition.subgraphIndex = 0
-    definition.inputs = [
-        schema.TensorMapT(spec.name, index) for index, spec in zip(graph.inputs, signature.inputs, strict=True)
-    ]
+    definition.inputs = [schema.TensorMapT(spec.name, index) for index, spec in zip(graph.inputs, signature.inputs, strict=True)]
     definition.outputs = [
         schema.TensorMapT(spec.name, index) for index, spec in zip(graph.outputs, signature.outputs, strict=True)
     ]

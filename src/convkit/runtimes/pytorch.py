@@ -27,8 +27,9 @@ class PyTorchSession:
     def __init__(self, artifact: Artifact) -> None:
         if artifact.signature is None:
             raise ConversionError(f"the inputs of {artifact.path} are not known", stage="validate")
+        self._artifact = artifact
         self._signature = artifact.signature
-        self._model = loading.model(artifact)
+        loading.model(artifact)
         self._structure = _input_structure(artifact)
 
     @property
@@ -39,13 +40,14 @@ class PyTorchSession:
         import torch
 
         flat = [loading.to_torch(feeds[spec.name], spec.dtype) for spec in self._signature.inputs]
-        args, kwargs = (flat, {}) if self._structure is None else self._structure.fill(flat)
+        model = loading.model(self._artifact)  # not kept: its weights or its code may have changed since
         with torch.inference_mode():
-            result = self._model(*args, **kwargs)
-        return {
-            name: loading.to_numpy(tensor)
-            for name, tensor in loading.named_tensors(result, self._signature.output_names)
-        }
+            if self._structure is None:
+                result = loading.call(model, self._signature.input_names, flat)
+            else:
+                args, kwargs = self._structure.fill(flat)
+                result = model(*args, **kwargs)
+        return {name: loading.to_numpy(tensor) for name, tensor in loading.named_tensors(result, self._signature.output_names)}
 
 
 class _InputStructure:
@@ -59,9 +61,7 @@ class _InputStructure:
         import torch.utils._pytree as pytree
 
         tensors = iter(flat)
-        leaves = [
-            self._constants[i] if i in self._constants else next(tensors) for i in range(self._in_spec.num_leaves)
-        ]
+        leaves = [self._constants[i] if i in self._constants else next(tensors) for i in range(self._in_spec.num_leaves)]
         args, kwargs = pytree.tree_unflatten(leaves, self._in_spec)
         return list(args), kwargs
 

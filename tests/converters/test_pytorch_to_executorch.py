@@ -1,0 +1,164 @@
+"""PyTorch → ExecuTorch: numbers and names in ExecuTorch's own runtime, and the compiler's known defects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from convkit import readers
+from convkit.artifact import Artifact
+from convkit.components import ConversionOutcome, ConversionRequest
+from convkit.converters import _executorch_lowering as lowering
+from convkit.converters import pytorch_to_executorch as converter
+from convkit.errors import ConversionError, UsageError
+from convkit.formats import Variant
+from convkit.legalization.target import Verdict
+from convkit.loading import pytorch as loading
+from convkit.runtimes import executorch as runtime
+from convkit.signature import Signature, parse_spec
+from tests.converters import torch_models as models
+
+
+def converted(source: Artifact, path: Path, **options: object) -> ConversionOutcome:
+    return converter.convert(ConversionRequest(source, path, source.signature, None, options))
+
+
+def session(path: Path, signature: Signature) -> runtime.ExecuTorchSession:
+    return runtime.load(Artifact(Variant.PTE, path, signature))
+
+
+@pytest.mark.parametrize("name", [n for n in models.MODELS if n != "sequential"])
+def test_numbers_and_signature_are_the_source_s(name: str, tmp_path: Path) -> None:
+    module, signature = models.build(name)
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    assert all(f.verdict is Verdict.LEGAL for f in converter.check(ConversionRequest(source, tmp_path / "x", signature)))
+    outcome = converted(source, tmp_path / "m.pte")
+    info = readers.inspect(tmp_path / "m.pte")
+    assert info.signature is not None
+    assert signature.differences(info.signature) == []
+    assert "delegate:XnnpackBackend" in info.operators
+    assert any("batch: at most 64" in note for note in outcome.notes)
+    models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
+
+
+def test_a_root_sequential_with_batch_norm_needs_other_weight_names(tmp_path: Path) -> None:
+    """pytorch/executorch#21541: names that start with a digit break the fusion of batch norm."""
+    module, signature = models.build("sequential")
+    source = models.saved(module, signature, tmp_path / "m.pt2", wrapped=False)
+    outcome = converted(source, tmp_path / "m.pte")
+    assert any("21541" in note for note in outcome.notes)
+    assert not any("XNNPACK cannot" in note for note in outcome.notes)
+    models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
+
+
+def test_max_pooling_without_stride_is_delegated_all_the_same(tmp_path: Path) -> None:
+    """pytorch/executorch#21488: the partitioner fails on a missing stride."""
+    module, signature = models.build("pooling")
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    outcome = converted(source, tmp_path / "m.pte")
+    assert any("21488" in note for note in outcome.notes)
+    assert not any("max_pool" in operator for operator in readers.inspect(tmp_path / "m.pte").operators)
+
+
+@pytest.mark.parametrize("strides", ["expanded", "channels last"])
+def test_an_example_with_odd_strides_does_not_bind_the_file(strides: str, tmp_path: Path) -> None:
+    """A stride of 0 is refused by the compiler; a channels-last input makes the runtime refuse plain ones."""
+    channels = 1 if strides == "expanded" else 3
+    shape = f"float32[batch,{channels},8,8]"
+    signature = Signature((parse_spec(f"x:{shape}"),), (parse_spec("output:float32[batch,4,6,6]"),))
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU()).eval()
+    example = torch.randn(2, channels, 8, 8)
+    example = (
+        example[:, 0].unsqueeze(1).expand(-1, 1, -1, -1).as_strided((2, 1, 8, 8), (64, 0, 8, 1))
+        if (channels == 1)
+        else example.to(memory_format=torch.channels_last)
+    )
+    program = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, tmp_path / "m.pt2")
+    outcome = converted(Artifact(Variant.EXPORTED_PROGRAM, tmp_path / "m.pt2", signature), tmp_path / "m.pte")
+    assert any("contiguous" in note for note in outcome.notes)
+    models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
+
+
+def test_the_portable_backend_delegates_nothing(tmp_path: Path) -> None:
+    module, signature = models.build("sequential")
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    converted(source, tmp_path / "m.pte", backend="portable")
+    assert not any("delegate" in operator for operator in readers.inspect(tmp_path / "m.pte").operators)
+    models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
+
+
+def test_when_xnnpack_fails_the_rest_is_tried_and_said(tmp_path: Path) -> None:
+    """The first compiled program is refused, as one is that does not run."""
+    module, signature = models.build("sequential")
+    program = loading.exported_program(models.saved(module, signature, tmp_path / "m.pt2"))
+    taken = []
+
+    def accept(compiled: object) -> None:
+        taken.append(compiled)
+        if len(taken) == 1:
+            raise RuntimeError("error 0x12")
+
+    notes = lowering.lower(program, "xnnpack", {}, accept)
+    assert len(taken) == 2
+    assert notes == (
+        "only convolutions and matrix products are delegated: XNNPACK cannot take all of it (RuntimeError: error 0x12)",
+    )
+
+
+def test_the_upper_bound_is_the_option_s_and_the_source_keeps_its_own(tmp_path: Path) -> None:
+    module, signature = models.build("difference")
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    before = str(loading.exported_program(source).range_constraints)
+    outcome = converted(source, tmp_path / "m.pte", upper_bound="7")
+    assert any("batch: at most 7" in note for note in outcome.notes)
+    assert str(loading.exported_program(source).range_constraints) == before
+    runner = session(tmp_path / "m.pte", signature)
+    assert runner.run(models.arrays(signature, 7))["same"].shape == (7, 3)
+    with pytest.raises(ConversionError, match="upper bound"):
+        runner.run(models.arrays(signature, 8))
+
+
+@pytest.mark.parametrize(("option", "value"), [("backend", "gpu"), ("upper_bound", "many"), ("upper_bound", 0)])
+def test_values_that_are_none_are_refused(option: str, value: object, tmp_path: Path) -> None:
+    module, signature = models.build("difference")
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    with pytest.raises(UsageError):
+        converted(source, tmp_path / "m.pte", **{option: value})
+    assert not (tmp_path / "m.pte").exists()
+
+
+def test_gaps_are_found_with_their_lines_before_and_named_after(tmp_path: Path) -> None:
+    signature = Signature((parse_spec("x:float32[batch,3,3]"),), (parse_spec("output:float32[batch,3,3]"),))
+    source = models.saved(models.Inverse(), signature, tmp_path / "m.pt2")
+    request = ConversionRequest(source, tmp_path / "m.pte", signature)
+    gaps = [f for f in converter.check(request) if f.verdict is Verdict.GAP]
+    assert [f.operator for f in gaps] == ["aten.cummax.default", "aten.linalg_inv.default"]
+    assert all(f.where[0].startswith("torch_models.py:") for f in gaps)
+    with pytest.raises(ConversionError, match=r"no kernel for aten\.linalg_inv\.default at .*aten\.cummax\.default at "):
+        converter.convert(request)
+
+
+def test_masked_attention_is_still_fused(tmp_path: Path) -> None:
+    """The pattern search that is skipped for other graphs is not skipped for this one."""
+
+    class Masked(nn.Module):
+        def forward(self, q: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return F.scaled_dot_product_attention(q, q, q, attn_mask=mask)
+
+    signature = Signature(
+        (parse_spec("q:float32[1,2,6,8]"), parse_spec("mask:float32[6,6]")), (parse_spec("output:float32[1,2,6,8]"),)
+    )
+    module = Masked()
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    converted(source, tmp_path / "m.pte")
+    feeds = models.arrays(signature, 1)
+    want = models.expected(module, signature, feeds)["output"]
+    got = session(tmp_path / "m.pte", signature).run(feeds)["output"]
+    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
