@@ -29,6 +29,10 @@ from convkit.workers import toolchains
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 CONVKIT = Path(sys.executable).with_name("convkit")
 
+# The whole library as its users install it; convkit's own toolchain is smaller, because it calls less of it.
+BARE_ONNX2TF = toolchains.Toolchain(
+    "onnx2tf-bare", "benchmarks", Path(__file__).with_name("locks") / "onnx2tf-bare.txt", ("onnx2tf", "sng4onnx", "cv2")
+)
 _PT2_TO_LITERT = """
 import torch, litert_torch
 program = torch.export.load({source!r})
@@ -158,6 +162,8 @@ def in_turn(title: str, ours: Callable[[], Run], bare: Callable[[], Run], runs: 
 
 def compare(pair: Pair, model: str, runs: int, scratch: Path) -> Result:
     """One pair, ours against the bare library."""
+    if pair.toolchain:
+        BARE_ONNX2TF.install(print)
     source = FIXTURES / model / f"{model}.{pair.suffix}"
     ours_output, bare_output = scratch / "ours", scratch / "bare"
 
@@ -167,7 +173,7 @@ def compare(pair: Pair, model: str, runs: int, scratch: Path) -> Result:
     def bare() -> Run:
         shutil.rmtree(bare_output, ignore_errors=True)
         script = pair.script.format(source=str(source), output=str(bare_output))
-        toolchain = toolchains.get(pair.toolchain) if pair.toolchain else None
+        toolchain = BARE_ONNX2TF if pair.toolchain else None
         python = toolchain.python if toolchain else Path(sys.executable)
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
         return measure([str(python), "-W", "ignore", "-c", script], quiet | (toolchain.environment() if toolchain else {}))

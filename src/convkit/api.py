@@ -5,13 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import Artifact, ModelInfo, PyTorchSource
 from convkit.errors import UsageError
-from convkit.formats import Format, parse_format
+from convkit.formats import Format, Variant, parse_format
 from convkit.options import ConvertOptions, InputOptions
 from convkit.signature import TensorSpec
 
@@ -141,10 +141,15 @@ def convert(
     Raises:
         ConvkitError: See `convkit.errors`; nothing is left half-written.
     """
-    from convkit import pipeline
+    from convkit import live, pipeline
     from convkit.workers.pool import default_pool
 
     target = _target(to)
+    if target is Format.PYTORCH and live.is_module(model):
+        raise UsageError(
+            "an nn.Module is a PyTorch model already",
+            hint="torch.export.save(torch.export.export(module, args), 'model.pt2') writes it to a file",
+        )
     with _materialised(model, inputs, input_specs, dynamic, output_names, model_factory) as (path, described):
         if output is None and path is not None and not isinstance(model, str | Path):
             output = f"model{target.default_variant.suffix}"
@@ -289,6 +294,8 @@ def plan(model: str | Path | Format, to: str | Format, *, via: str | Format | No
     from convkit.planner import plan_routes
 
     variant = model.default_variant if isinstance(model, Format) else readers.identify(Path(model))
+    if variant in (Variant.STATE_DICT, Variant.SAFETENSORS):
+        variant = Variant.MODULE_FACTORY  # what weights travel as, once `convert` is told the module that they are for
     return plan_routes(variant, _target(to), via=None if via is None else _target(via))
 
 
@@ -339,6 +346,4 @@ def _materialised(
                 raise UsageError("no model was given", hint="name a file, or --model package.module:build")
             yield None if model is None else Path(model), described
         else:
-            path = live.save_live(model, described, Path(directory))
-            # The file records shapes now.
-            yield path, replace(described, specs=(), dynamic={}, output_names=None)
+            yield live.save_live(model, described, Path(directory))

@@ -238,6 +238,12 @@ def _report_path(output: Path) -> Path:
 def _chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list[Route]:
     """The planner's routes, or the one that the user named."""
     routes = plan_routes(artifact.variant, target, via=options.via)
+    known = {o.name: o for route in routes for step in route.steps for o in step.options}
+    if unknown := set(options.converter_options) - set(known):
+        raise UsageError(
+            f"no converter on the way has the option {', '.join(sorted(unknown))}",
+            hint="; ".join(f"{o.name}: {o.help}" for o in known.values()) or "leave it out: the converters here have none",
+        )
     if options.route is None:
         return routes
     named = [r for r in routes if tuple(r.names) == options.route]

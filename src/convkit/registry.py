@@ -25,11 +25,18 @@ def _modules(package: str) -> Iterator[ModuleType]:
             yield importlib.import_module(f"{root.__name__}.{info.name}")
     for point in metadata.entry_points(group=f"convkit.{package}"):
         try:
-            yield importlib.import_module(point.module)
-        except Exception as error:  # somebody else's package must not take convkit down; `convkit doctor` tells
+            module = importlib.import_module(point.module)
+        except (Exception, SystemExit) as error:  # somebody else's package must not take convkit down; `convkit doctor` tells
             _broken[f"{point.name} ({point.module})"] = f"{type(error).__name__}: {error}"
+            continue
+        descriptor, kind = _DESCRIPTORS[package]
+        if not isinstance(getattr(module, descriptor, None), kind):
+            _broken[f"{point.name} ({point.module})"] = f"it defines no {descriptor} = {kind.__name__}(…)"
+            continue
+        yield module
 
 
+_DESCRIPTORS: dict[str, tuple[str, type]] = {"converters": ("CONVERTER", Converter), "runtimes": ("RUNTIME", Runtime)}
 _broken: dict[str, str] = {}
 
 

@@ -19,9 +19,10 @@ class Staging:
     A directory, and not a file, because one model may be several files (ONNX with external data).
     """
 
-    def __init__(self, directory: Path, output: Path) -> None:
+    def __init__(self, directory: Path, output: Path, force: bool) -> None:
         self.directory = directory
         self.output = output
+        self._force = force
 
     @property
     def path(self) -> Path:
@@ -38,7 +39,14 @@ class Staging:
         self.path.parent.mkdir()
 
     def commit(self) -> None:
-        """Moves the output, and the files that belong to it, to their final place; replaces what is there."""
+        """Moves the output, and the files that belong to it, to their final place; replaces what is there.
+
+        Raises:
+            OutputExistsError: A companion file (`model.onnx.data`) would replace one, and `force` is off.
+        """
+        for made in self.path.parent.iterdir():
+            if not self._force and (self.output.parent / made.name).exists():
+                raise _exists(self.output.parent / made.name)
         for made in sorted(self.path.parent.iterdir(), key=lambda p: p == self.path):  # the model itself comes last
             final = self.output.parent / made.name
             old = self.directory / f"old-{made.name}"
@@ -51,6 +59,10 @@ class Staging:
                 made.replace(final)
 
 
+def _exists(path: Path) -> OutputExistsError:
+    return OutputExistsError(f"{path} exists", hint="add --force to overwrite it, or choose another --output")
+
+
 @contextlib.contextmanager
 def staging(output: Path, force: bool) -> Iterator[Staging]:
     """A staging area for `output`; gone when the block ends, whatever happens.
@@ -60,13 +72,13 @@ def staging(output: Path, force: bool) -> Iterator[Staging]:
         UsageError: Its directory cannot be written.
     """
     if output.exists() and not force:
-        raise OutputExistsError(f"{output} exists", hint="add --force to overwrite it, or choose another --output")
+        raise _exists(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix=f".{output.name}.convkit-", dir=output.parent))
     except OSError as error:
         raise UsageError(f"cannot write to {output.parent}: {error.strerror}", hint="choose another --output") from error
-    area = Staging(directory, output)
+    area = Staging(directory, output, force)
     area.path.parent.mkdir()
     try:
         yield area

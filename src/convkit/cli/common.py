@@ -50,7 +50,7 @@ model_options = _stacked(
 )
 
 run_options = _stacked(
-    click.option("--timeout", type=float, metavar="SECONDS", help="End a stage that takes longer."),
+    click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End a stage that takes longer."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else."),
     click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
 )
@@ -91,6 +91,8 @@ def parse_tolerance(values: tuple[str, ...]) -> Mapping[str, float] | None:
             found[name] = float(number)
         except ValueError:
             raise click.BadParameter(f"cannot read the tolerance {value!r}; write 1e-3 or name=1e-3") from None
+        if not found[name] >= 0:  # NaN is no bound either
+            raise click.BadParameter(f"the tolerance {value!r} is not a positive number")
     return found or None
 
 
@@ -99,8 +101,11 @@ def emit_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def line(label: str, text: str, width: int = _LABEL_WIDTH) -> None:
+def line(label: str, text: str, width: int = _LABEL_WIDTH, colour: str | None = None) -> None:
     """One labelled line of the result."""
+    from convkit.reports.terminal import printable
+
+    text = click.style(printable(text), fg=colour) if colour else printable(text)
     click.echo(f"  {click.style(label, bold=True)}{' ' * max(1, width - len(label))}{text}")
 
 
@@ -150,7 +155,7 @@ class Lines:
             for note in detail.notes:
                 line("", note)
         elif event.stage == "failed":
-            line("failed", click.style(detail.message, fg="red"))
+            line("failed", detail.message, colour="red")
         elif event.stage == "wrote":
             report = f"{detail.artifact.path.name}.convkit.json"
             line("wrote", f"{terminal.written_line(detail.artifact)}     report: {report}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import signal
 import sys
 import traceback
 from typing import Any
@@ -74,6 +76,11 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits with a stable code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without → must not end a conversion
+    # `kill` unwinds like Ctrl-C: nothing half-written is left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     code = run(arguments)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -112,15 +119,16 @@ def run(arguments: list[str] | None = None) -> int:
 def show_error(error: ConvkitError) -> None:
     """Prints what is wrong, the gaps if there are any, what to do next, and where the log is."""
     from convkit.errors import OperatorGapError
+    from convkit.reports.terminal import printable
 
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-    click.echo(error.message, err=True)
+    click.echo(printable(error.message), err=True)
     if isinstance(error, OperatorGapError):
         for gap in error.gaps:
-            click.echo(f"  gap: {gap}", err=True)
+            click.echo(f"  gap: {printable(gap)}", err=True)
     if error.hint:
         click.secho("help: ", fg="cyan", nl=False, err=True)
-        click.echo(error.hint, err=True)
+        click.echo(printable(error.hint), err=True)
     if error.log is not None:
         click.echo(f"log: {error.log}", err=True)
 
@@ -128,10 +136,15 @@ def show_error(error: ConvkitError) -> None:
 def _show_bug() -> None:
     from convkit.workers.locations import log_file
 
-    log = log_file("bug")
-    log.write_text(f"convkit {__version__}, Python {sys.version}\n{sys.argv}\n\n{traceback.format_exc()}")
+    told = f"convkit {__version__}, Python {sys.version}\n{sys.argv}\n\n{traceback.format_exc()}"
     click.secho("error: ", fg="red", bold=True, nl=False, err=True)
     click.echo(f"this is a bug in convkit: {sys.exc_info()[1]!r}", err=True)
+    try:
+        log = log_file("bug")
+        log.write_text(told)
+    except (ConvkitError, OSError):
+        click.echo(told, err=True)  # nowhere to put it
+        return
     click.echo(f"log: {log}", err=True)
 
 

@@ -74,12 +74,17 @@ def _attempts(backend: str) -> Iterator[tuple[str, list[Any]]]:
 
 def _compiled(program: Any, partitioners: Sequence[Any], methods: Mapping[str, Any]) -> Any:
     import torch
-    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
     from convkit.legalization.executorch import stable_operator_sets
 
     with torch.no_grad(), stable_operator_sets(), _relevant_patterns():
-        edge = to_edge_transform_and_lower(program, partitioner=list(partitioners), constant_methods=dict(methods))
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=list(partitioners),
+            constant_methods=dict(methods),
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
         return edge.to_executorch()
 
 

@@ -285,7 +285,7 @@ def _check_names(outputs: Any, names: Sequence[str] | None) -> None:
     own = [name for name, _ in loading.named_tensors(outputs)]
     if len(names) != len(own) or len(set(names)) != len(names):
         raise InputSpecError(
-            f"the model has {len(own)} outputs ({', '.join(own)}), these names were given: {', '.join(names)}",
+            f"the model's outputs are {', '.join(own)}; these names were given: {', '.join(names)}",
             hint="give --output-names one distinct name per output",
         )
 

@@ -17,7 +17,19 @@ __all__ = [
     "describe_validation",
     "human_bytes",
     "human_seconds",
+    "printable",
 ]
+
+# Everything below a space but the tab, DEL, and the C1 controls, of which one starts escape sequences too.
+_CONTROLS = {c: f"\\x{c:02x}" for c in (*range(9), *range(10, 32), *range(127, 160))}
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelt out: names come from files, and a terminal obeys escape sequences.
+
+    Lone surrogates, which stand for undecodable bytes of a path and cannot be printed, are spelt out too.
+    """
+    return text.translate(_CONTROLS).encode("utf-8", "backslashreplace").decode()
 
 
 def human_bytes(count: float) -> str:

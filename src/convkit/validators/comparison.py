@@ -14,7 +14,7 @@ from convkit import readers
 from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
-from convkit.errors import ConversionError, NoRouteError
+from convkit.errors import ConversionError, InputSpecError, NoRouteError
 from convkit.formats import Variant
 from convkit.registry import installed_version, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
@@ -138,6 +138,11 @@ class Comparison:
 
     def _tolerances(self, signature: Signature, target: ModelInfo) -> dict[str, Tolerance]:
         own = self.tolerance or {}
+        if unknown := set(own) - {"", *signature.output_names}:
+            raise InputSpecError(
+                f"a tolerance was given for {', '.join(sorted(unknown))}, which is no output of the model",
+                hint="its outputs are " + ", ".join(signature.output_names),
+            )
         operators = sum((self.source_info or target).operators.values())
         quantized = any("quantization" in i.metadata for i in (self.source_info, target) if i is not None)
         return {

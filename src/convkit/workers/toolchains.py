@@ -26,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 
 from convkit.errors import ToolchainError, UsageError
-from convkit.workers.locations import cache_directory
+from convkit.workers.locations import cache_directory, made
 
 __all__ = ["Toolchain", "ensure", "get", "toolchains"]
 
@@ -243,7 +243,7 @@ class Toolchain:
     def _locked(self, say: Callable[[str], None]) -> Iterator[None]:
         import fcntl  # not on Windows, where nobody has run convkit yet
 
-        _root().mkdir(parents=True, exist_ok=True)
+        made(_root())
         with (_root() / f"{self.name}.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
