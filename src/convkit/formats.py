@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 from pathlib import Path
 
 from convkit.errors import UsageError
@@ -10,7 +10,7 @@ from convkit.errors import UsageError
 __all__ = ["Format", "Variant", "parse_format"]
 
 
-class Format(StrEnum):
+class Format(Enum):
     """A family of model files with runtimes of its own."""
 
     PYTORCH = "pytorch"
@@ -19,6 +19,9 @@ class Format(StrEnum):
     LITERT = "litert"
     EXECUTORCH = "executorch"
     TFJS = "tfjs"
+
+    def __str__(self) -> str:
+        return self.value
 
     @property
     def title(self) -> str:
@@ -31,7 +34,7 @@ class Format(StrEnum):
         return next(v for v in Variant if v.format is self)
 
 
-class Variant(StrEnum):
+class Variant(Enum):
     """One kind of file of a format; converters connect variants. The first of a format is the one that is written."""
 
     EXPORTED_PROGRAM = "exported-program"
@@ -48,6 +51,9 @@ class Variant(StrEnum):
     PTE = "pte"
     TFJS_GRAPH = "tfjs-graph"
     TFJS_LAYERS = "tfjs-layers"
+
+    def __str__(self) -> str:
+        return self.value
 
     @property
     def format(self) -> Format:

@@ -112,6 +112,21 @@ def test_when_xnnpack_fails_the_rest_is_tried_and_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_dimension_that_the_compiler_makes_static_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler's own verifier makes `batch` 2 in this model; convkit leaves it out, and would notice."""
+    import executorch.exir
+
+    module, signature = models.build("attention")
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    plain = executorch.exir.EdgeCompileConfig
+    monkeypatch.setattr(executorch.exir, "EdgeCompileConfig", lambda **_: plain(_check_ir_validity=True))
+    with pytest.raises(ConversionError, match="made the dynamic dimension batch static"):
+        converted(source, tmp_path / "m.pte", backend="portable")
+    monkeypatch.undo()
+    converted(source, tmp_path / "m.pte", backend="portable")
+    models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
+
+
 def test_the_upper_bound_is_the_option_s_and_the_source_keeps_its_own(tmp_path: Path) -> None:
     module, signature = models.build("difference")
     source = models.saved(module, signature, tmp_path / "m.pt2")

@@ -40,8 +40,8 @@ def test_a_zero_reference_cannot_hide_a_difference():
     ("got", "said"),
     [
         (SCORES[:2], "shape [2, 10]"),
-        (np.where(SCORES == SCORES.max(), np.nan, SCORES), "NaN in 1 places"),
-        (np.where(SCORES == SCORES.max(), np.inf, SCORES), "infinity in 1 places"),
+        (np.where(SCORES.max() == SCORES, np.nan, SCORES), "NaN in 1 places"),
+        (np.where(SCORES.max() == SCORES, np.inf, SCORES), "infinity in 1 places"),
     ],
 )
 def test_problems_beyond_numbers_are_named(got, said):

@@ -59,7 +59,7 @@ def test_a_library_that_ends_its_process_is_an_error(worker):
 
 @pytest.mark.parametrize("death", ["os:abort", "faulthandler:_sigsegv"])
 def test_a_crash_is_an_error_and_the_next_call_works(worker, death):
-    with pytest.raises(errors.WorkerCrashError, match="SIGABRT|SIGSEGV") as caught:
+    with pytest.raises(errors.WorkerCrashError, match=r"SIGABRT|SIGSEGV") as caught:
         call(worker, death)
     assert caught.value.signal in {signal.SIGABRT, signal.SIGSEGV}
     assert call(worker, "os:getpid").result
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_noticed_within_a_second(worker):
 
 def test_a_time_out_ends_the_worker(worker):
     start = time.monotonic()
-    with pytest.raises(errors.WorkerTimeoutError, match="0.5 s") as caught:
+    with pytest.raises(errors.WorkerTimeoutError, match=r"0\.5 s") as caught:
         call(worker, "convkit.workers.host:_end_with_parent", timeout=0.5, parent=os.getpid())
     assert time.monotonic() - start < 3
     assert "--timeout" in caught.value.hint

@@ -38,12 +38,15 @@ def lower(
     Raises:
         ConversionError: Every attempt failed; the message is that of the portable one.
     """
+    from convkit.legalization import executorch as target
+
     failures: list[str] = []
     error: Exception | None = None
     for title, partitioners in _attempts(backend):
         try:
-            compiled = _compiled(program, partitioners, methods)
-            accept(compiled)
+            with target.isolated(program):
+                compiled = _compiled(program, partitioners, methods)
+                accept(compiled)
         except Exception as problem:
             error = problem
             failures.append(_reason(problem))
@@ -78,6 +81,8 @@ def _compiled(program: Any, partitioners: Sequence[Any], methods: Mapping[str, A
 
     from convkit.legalization.executorch import stable_operator_sets
 
+    # Its validity checks are off because they fix dynamic dimensions (`fixed_dimensions`). What they look for, convkit finds
+    # itself: operators without kernel before, and whether the file runs after.
     with torch.no_grad(), stable_operator_sets(), _relevant_patterns():
         edge = to_edge_transform_and_lower(
             program,

@@ -144,7 +144,7 @@ def _set_input_shapes(model: Any, signature: Signature) -> None:
 
 def _simplified(model: Any, fuse: bool = True) -> Any:
     """Folds constants and removes what does nothing; the model itself where onnxsim cannot read it."""
-    import onnxsim  # type: ignore[import-not-found]  # it is in the toolchain only
+    import onnxsim
 
     try:
         simplified, _ = onnxsim.simplify(model, perform_optimization=fuse, certify=False)

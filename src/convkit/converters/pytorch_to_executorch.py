@@ -92,9 +92,11 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         examples = None  # the user bounds the sizes below the example's
     program, repairs = target.repaired(source)
     methods = {SIGNATURE_METHOD: json.dumps(request.signature.to_json())}
-    with target.bounded(program, _symbols(program, request.signature), limit, sizes) as bounds:
+    names = _symbols(program, request.signature)
+    with target.isolated(program):
+        bounds = target.bound(program, names, limit, sizes)
         try:
-            losses = lowering.lower(program, backend, methods, _trial(request, examples))
+            losses = lowering.lower(program, backend, methods, _trial(request, program, names, examples))
         except ConversionError:
             _refuse_gaps(source)  # which tells more, where the reason is operators
             raise
@@ -156,36 +158,41 @@ def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
         )
 
 
-def _trial(request: ConversionRequest, inputs: list[Any] | None) -> Callable[[Any], None]:
+def _trial(
+    request: ConversionRequest, program: torch.export.ExportedProgram, names: Mapping[str, str], inputs: list[Any] | None
+) -> Callable[[Any], None]:
     """Writes a compiled program, loads it, and runs it on example inputs where there are any.
 
-    Files can be written that fail at load (missing kernel) or at run time (dimension order): another attempt may do better.
+    Files can be written that fail at load (missing kernel) or at run time (dimension order, or a dimension that is no longer
+    dynamic): another attempt may do better.
     """
     from convkit.legalization import executorch as target
 
     def accept(compiled: Any) -> None:
-        import torch  # noqa: F401
+        import torch  # noqa: F401 - loads the libraries that the binding is linked against
         from executorch.extension.pybindings import _portable_lib
 
+        if fixed := target.fixed_dimensions(program, names):
+            raise _failure(f"ExecuTorch's compiler made the dynamic dimension {', '.join(fixed)} static")
         plans = compiled.executorch_program.execution_plan
         needed = {f"{o.name}.{o.overload}" if o.overload else o.name for plan in plans for o in plan.operators}
         if missing := sorted(needed - target.kernels()):
-            raise ConversionError(
-                f"ExecuTorch's runtime has no kernel for {', '.join(missing)}",
-                component=CONVERTER.name,
-                hint="rewrite these operators in the model",
-            )
+            raise _failure(f"ExecuTorch's runtime has no kernel for {', '.join(missing)}")
         with request.output.open("wb") as stream:
             compiled.write_to_file(stream)
         if request.output.stat().st_size > TRIAL_LIMIT:
             return
         # The method lives in the program's memory.
-        program = _portable_lib._load_program(str(request.output))
-        method = program.load_method("forward")
+        runnable = _portable_lib._load_program(str(request.output))
+        method = runnable.load_method("forward")
         if inputs is not None:
             method(inputs)
 
     return accept
+
+
+def _failure(message: str) -> ConversionError:
+    return ConversionError(message, component=CONVERTER.name, hint="see `convkit plan` for another route")
 
 
 def _examples(request: ConversionRequest, source: torch.export.ExportedProgram) -> list[Any] | None:

@@ -15,7 +15,7 @@ from convkit.legalization import exported_program as programs
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["bounded", "kernels", "repaired", "stable_operator_sets", "unsupported"]
+__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "repaired", "stable_operator_sets", "unsupported"]
 
 # The edge compiler replaces these itself (dim_order_ops), so their own kernels do not matter.
 _REPLACED = frozenset({"aten._to_copy.default", "aten.clone.default", "aten.empty.memory_format"})
@@ -212,46 +212,76 @@ def without_batch_heuristics() -> Iterator[None]:
 
 
 @contextmanager
-def bounded(
-    program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None, sizes: Mapping[str, int]
-) -> Iterator[tuple[str, ...]]:
-    """Gives every unbounded dimension of the program an upper bound while it is lowered; yields what was assumed.
+def isolated(program: torch.export.ExportedProgram) -> Iterator[None]:
+    """Puts back what is known of the program's dimensions, which its copies and its source share, after a lowering."""
+    environment = _shape_environment(program)
+    if environment is None:
+        yield
+        return
+    tables = [environment.var_to_range, environment.replacements]
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, saved in zip(tables, before, strict=True):
+            table.clear()
+            table.update(saved)
+        environment._update_version_counter()
 
-    ExecuTorch plans its memory ahead of time. The symbols' ranges belong to an environment that the program shares with
-    its source, so they are put back afterwards.
+
+def bound(
+    program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None, sizes: Mapping[str, int]
+) -> tuple[str, ...]:
+    """Gives every unbounded dimension of the program an upper bound, because ExecuTorch plans its memory ahead of time.
+
+    To be called in `isolated`.
 
     Args:
         names: The program's symbols → the signature's.
         limit: The bound; None for 64, or the example's size where that is larger.
         sizes: The signature's symbols → sizes in the user's examples.
+
+    Returns:
+        What was assumed, one sentence per dimension.
     """
     from torch.utils._sympy.numbers import int_oo
     from torch.utils._sympy.value_ranges import ValueRanges
 
     environment = _shape_environment(program)
-    ranges: dict[Any, Any] = dict(program._range_constraints)
-    before: dict[Any, Any] = {}
     notes = []
-    for symbol, allowed in ranges.items():
-        if not getattr(symbol, "is_Symbol", False) or environment is None:
-            continue
-        if allowed.upper is not int_oo and int(allowed.upper) < 1 << 31 and limit is None:
+    for symbol, allowed in _ranges(program).items():
+        bounded = allowed.upper is not int_oo and int(allowed.upper) < 1 << 31
+        if environment is None or (bounded and limit is None):
             continue
         name = names.get(str(symbol), str(symbol))
-        bound = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol), sizes.get(name, 0)))
-        if allowed.upper is not int_oo:
-            bound = min(bound, int(allowed.upper))
-        before[symbol] = environment.var_to_range.get(symbol)
-        program._range_constraints[symbol] = environment.var_to_range[symbol] = ValueRanges(allowed.lower, bound)
-        notes.append(f"{name}: at most {bound}, memory is planned ahead; --option upper_bound=N for another")
-    if before and environment is not None:
+        highest = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol), sizes.get(name, 0)))
+        if bounded:
+            highest = min(highest, int(allowed.upper))
+        program._range_constraints[symbol] = environment.var_to_range[symbol] = ValueRanges(allowed.lower, highest)
+        notes.append(f"{name}: at most {highest}, memory is planned ahead; --option upper_bound=N for another")
+    if environment is not None:
         environment._update_version_counter()
-    try:
-        yield tuple(notes)
-    finally:
-        if environment is not None:
-            environment.var_to_range.update({s: r for s, r in before.items() if r is not None})
-            environment._update_version_counter()
+    return tuple(notes)
+
+
+def fixed_dimensions(program: torch.export.ExportedProgram, names: Mapping[str, str]) -> list[str]:
+    """The dynamic dimensions that the compiler has replaced by a number since the program was copied.
+
+    Its own verifier does so: it runs operators with example sizes (exir/verification/arg_validator.py), and
+    `split_with_sizes_copy` makes a symbol an integer. Nothing is said, and the file then takes that one size only.
+    """
+    environment = _shape_environment(program)
+    if environment is None:
+        return []
+    return [
+        names.get(str(symbol), str(symbol))
+        for symbol in _ranges(program)
+        if getattr(environment.replacements.get(symbol), "is_number", False)
+    ]
+
+
+def _ranges(program: Any) -> dict[Any, Any]:
+    return {s: r for s, r in program._range_constraints.items() if getattr(s, "is_Symbol", False)}
 
 
 def _shape_environment(program: Any) -> Any:

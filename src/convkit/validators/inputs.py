@@ -90,7 +90,7 @@ def _sizes_of(
     signature: Signature, sizes: Mapping[str, int], ranges: Mapping[str, tuple[int | None, int | None]], step: int
 ) -> dict[str, int]:
     """A size for every dynamic dimension: two small ones (steps 0 and 1), then the upper bound (step 2) where it is near."""
-    found = {}
+    found: dict[str, int] = {}
     for dim in signature.dynamic_dims:
         low, high = ranges.get(dim, (None, None))
         size = sizes[dim] + step % 2 if dim in sizes else _default_size(signature, dim, step % 2)
