@@ -13,7 +13,6 @@ from torch import nn
 from convkit import readers
 from convkit.artifact import Artifact
 from convkit.components import ConversionOutcome, ConversionRequest
-from convkit.converters import _executorch_lowering as lowering
 from convkit.converters import pytorch_to_executorch as converter
 from convkit.errors import ConversionError, UsageError
 from convkit.formats import Variant
@@ -94,22 +93,25 @@ def test_the_portable_backend_delegates_nothing(tmp_path: Path) -> None:
     models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
 
 
-def test_when_xnnpack_fails_the_rest_is_tried_and_said(tmp_path: Path) -> None:
-    """The first compiled program is refused, as one is that does not run."""
+def test_when_xnnpack_fails_the_rest_is_tried_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The most ambitious program is refused, as one is that does not run."""
     module, signature = models.build("sequential")
-    program = loading.exported_program(models.saved(module, signature, tmp_path / "m.pt2"))
-    taken = []
+    source = models.saved(module, signature, tmp_path / "m.pt2")
+    real, tried = converter._try_out, []
 
-    def accept(compiled: object) -> None:
-        taken.append(compiled)
-        if len(taken) == 1:
+    def refuse_first(compiled: object, request: ConversionRequest, inputs: object) -> None:
+        tried.append(compiled)
+        if len(tried) == 1:
             raise RuntimeError("error 0x12")
+        real(compiled, request, inputs)
 
-    notes = lowering.lower(program, "xnnpack", {}, accept)
-    assert len(taken) == 2
-    assert notes == (
-        "only convolutions and matrix products are delegated: XNNPACK cannot take all of it (RuntimeError: error 0x12)",
+    monkeypatch.setattr(converter, "_try_out", refuse_first)
+    notes = converted(source, tmp_path / "m.pte").notes
+    assert notes[-1] == (
+        "only convolutions and matrix products are delegated: XNNPACK cannot take all of it (RuntimeError: error 0x12)"
     )
+    assert "delegate:XnnpackBackend" in readers.inspect(tmp_path / "m.pte").operators
+    models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
 
 
 def test_a_dimension_that_the_compiler_makes_static_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

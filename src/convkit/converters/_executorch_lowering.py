@@ -11,49 +11,36 @@ from convkit.errors import ConversionError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["lower"]
+__all__ = ["compiled", "lower"]
 
 # What costs the time in a network; everything else runs on portable kernels when XNNPACK's compiler fails on it.
 _HEAVY = ("ConvolutionConfig", "LinearConfig", "AddmmConfig", "MMConfig", "BMMConfig", "BatchNormConfig", "ReLUConfig")
 
 
-def lower(
-    program: torch.export.ExportedProgram,
-    backend: str,
-    methods: Mapping[str, Any],
-    accept: Callable[[Any], None],
-) -> tuple[str, ...]:
-    """Compiles the program.
+def lower(backend: str, attempt: Callable[[Sequence[Any]], tuple[str, ...]]) -> tuple[str, ...]:
+    """Tries partitioners, the most ambitious first.
 
     Args:
-        program: Repaired and bounded.
         backend: "xnnpack" or "portable".
-        methods: Constant methods by name.
-        accept: Takes a compiled program (`ExecutorchProgramManager`); raises when it cannot be used, which makes the
-            next attempt.
+        attempt: Compiles with the partitioners that it is given, and tries the result out; returns its notes, or raises, which
+            leads to the next attempt.
 
     Returns:
-        Notes on what was given up.
+        The notes of the attempt that succeeded, and what was given up.
 
     Raises:
-        ConversionError: Every attempt failed; the message is that of the portable one.
+        ConversionError: Every attempt failed; the message is that of the last one.
     """
-    from convkit.legalization import executorch as target
-
     failures: list[str] = []
     error: Exception | None = None
     for title, partitioners in _attempts(backend):
         try:
-            with target.isolated(program):
-                compiled = _compiled(program, partitioners, methods)
-                accept(compiled)
+            notes = attempt(partitioners)
         except Exception as problem:
             error = problem
             failures.append(_reason(problem))
             continue
-        if not failures:
-            return ()
-        return (f"{title}: XNNPACK cannot take all of it ({failures[0]})",)
+        return (*notes, f"{title}: XNNPACK cannot take all of it ({failures[0]})") if failures else notes
     assert error is not None
     if isinstance(error, ConversionError):
         raise error
@@ -75,7 +62,8 @@ def _attempts(backend: str) -> Iterator[tuple[str, list[Any]]]:
     yield "it runs on portable kernels, which are slow", []
 
 
-def _compiled(program: Any, partitioners: Sequence[Any], methods: Mapping[str, Any]) -> Any:
+def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any], methods: Mapping[str, Any]) -> Any:
+    """An `ExecutorchProgramManager` of a repaired and bounded program, with constant methods by name."""
     import torch
     from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 

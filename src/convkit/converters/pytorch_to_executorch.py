@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.errors import ConversionError, UsageError
 from convkit.formats import Variant
-from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
     import torch
 
+    from convkit.legalization.target import Finding
     from convkit.signature import Signature
 
 _BACKEND = Option("backend", 'what runs the heavy operators: "xnnpack", or "portable" for none', "xnnpack")
@@ -47,27 +47,11 @@ def check(request: ConversionRequest) -> list[Finding]:
     from convkit.loading import pytorch as loading
 
     program = loading.exported_program(request.source)
-    counts = {name: len(places) for name, places in programs.operators(program).items()}
-    places: dict[str, dict[str, None]] = {}
-    try:
-        nodes = target.unsupported(program)
-    except Exception:
-        # Decomposition failed, which is no verdict on an operator: the conversion says why.
-        nodes = []
-    for node in nodes:
-        places.setdefault(programs.source_operator(node), {})[str(programs.place_of(node))] = None
-    gaps = [
-        Finding(
-            name,
-            counts.get(name, len(where)),
-            Verdict.GAP,
-            "ExecuTorch has no kernel for it, and torch no decomposition",
-            tuple(w for w in where if w),
-            "rewrite it with other operators in the model",
-        )
-        for name, where in sorted(places.items())
-    ]
-    return gaps + [Finding(n, c, Verdict.LEGAL) for n, c in sorted(counts.items()) if n not in places]
+    gaps: list[torch.fx.Node] = []
+    # A decomposition that fails is no verdict on an operator: the conversion says why.
+    with contextlib.suppress(Exception):
+        gaps = target.unsupported(program)
+    return programs.findings(program, gaps, "ExecuTorch has no kernel for it, and torch no decomposition")
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -84,23 +68,41 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
     if request.signature is None:
         raise ConversionError(f"the inputs of {request.source.path} are not known", component=CONVERTER.name)
-    backend, limit = _backend(request), _limit(request)
-    source = loading.exported_program(request.source)
-    examples = _examples(request, source)
-    sizes = {} if examples is None else _sizes(request.signature, examples)
-    if limit is not None and max(sizes.values(), default=0) > limit:
-        examples = None  # the user bounds the sizes below the example's
-    program, repairs = target.repaired(source)
-    methods = {SIGNATURE_METHOD: json.dumps(request.signature.to_json())}
-    names = _symbols(program, request.signature)
-    with target.isolated(program):
-        bounds = target.bound(program, names, limit, sizes)
-        try:
-            losses = lowering.lower(program, backend, methods, _trial(request, program, names, examples))
-        except ConversionError:
-            _refuse_gaps(source)  # which tells more, where the reason is operators
-            raise
-    return ConversionOutcome((*repairs, *bounds, *losses))
+    signature, backend, limit = request.signature, _backend(request), _limit(request)
+    methods = {SIGNATURE_METHOD: json.dumps(signature.to_json())}
+
+    def attempt(partitioners: Sequence[Any]) -> tuple[str, ...]:
+        source = loading.exported_program(request.source)
+        examples = _examples(request, source)
+        sizes = {} if examples is None else _sizes(signature, examples)
+        program, repairs = target.repaired(source)
+        names = _symbols(program, signature)
+        with target.without_batch_heuristics(), target.isolated(program):
+            bounds = target.bound(program, names, limit, sizes)
+            compiled = lowering.compiled(program, partitioners, methods)
+            fixed = target.fixed_dimensions(program, names)
+        if fixed:
+            _reload(request)  # the compiler has written the numbers into what the source shares
+            raise _failure(f"ExecuTorch's compiler made the dynamic dimension {', '.join(fixed)} static")
+        fits = limit is None or max(sizes.values(), default=0) <= limit
+        _try_out(compiled, request, examples if fits else None)
+        return (*repairs, *bounds)
+
+    try:
+        return ConversionOutcome(lowering.lower(backend, attempt))
+    except ConversionError:
+        request.output.unlink(missing_ok=True)
+        _refuse_gaps(loading.exported_program(request.source))  # which tells more, where the reason is operators
+        raise
+
+
+def _reload(request: ConversionRequest) -> None:
+    import torch
+
+    from convkit.loading import pytorch as loading
+
+    with request.source.path.open("rb") as stream:
+        loading.remember(request.source, torch.export.load(stream))
 
 
 def _backend(request: ConversionRequest) -> str:
@@ -145,50 +147,39 @@ def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
     from convkit.legalization import executorch as target
     from convkit.legalization import exported_program as programs
 
-    found: dict[str, str] = {}
+    gaps = ""
     with contextlib.suppress(Exception):
-        for node in target.unsupported(program):
-            found.setdefault(programs.source_operator(node), str(programs.place_of(node)))
-    if found:
-        told = ", ".join(f"{name} at {place}" if place else name for name, place in found.items())
+        gaps = programs.told(target.unsupported(program))
+    if gaps:
         raise ConversionError(
-            f"ExecuTorch has no kernel for {told}",
+            f"ExecuTorch has no kernel for {gaps}",
             component=CONVERTER.name,
             hint="rewrite them with other operators in the model",
         )
 
 
-def _trial(
-    request: ConversionRequest, program: torch.export.ExportedProgram, names: Mapping[str, str], inputs: list[Any] | None
-) -> Callable[[Any], None]:
+def _try_out(compiled: Any, request: ConversionRequest, inputs: list[Any] | None) -> None:
     """Writes a compiled program, loads it, and runs it on example inputs where there are any.
 
-    Files can be written that fail at load (missing kernel) or at run time (dimension order, or a dimension that is no longer
-    dynamic): another attempt may do better.
+    Files can be written that fail at load (missing kernel) or at run time (dimension order): another attempt may do better.
     """
+    import torch  # noqa: F401 - loads the libraries that the binding is linked against
+    from executorch.extension.pybindings import _portable_lib
+
     from convkit.legalization import executorch as target
 
-    def accept(compiled: Any) -> None:
-        import torch  # noqa: F401 - loads the libraries that the binding is linked against
-        from executorch.extension.pybindings import _portable_lib
-
-        if fixed := target.fixed_dimensions(program, names):
-            raise _failure(f"ExecuTorch's compiler made the dynamic dimension {', '.join(fixed)} static")
-        plans = compiled.executorch_program.execution_plan
-        needed = {f"{o.name}.{o.overload}" if o.overload else o.name for plan in plans for o in plan.operators}
-        if missing := sorted(needed - target.kernels()):
-            raise _failure(f"ExecuTorch's runtime has no kernel for {', '.join(missing)}")
-        with request.output.open("wb") as stream:
-            compiled.write_to_file(stream)
-        if request.output.stat().st_size > TRIAL_LIMIT:
-            return
-        # The method lives in the program's memory.
-        runnable = _portable_lib._load_program(str(request.output))
-        method = runnable.load_method("forward")
-        if inputs is not None:
-            method(inputs)
-
-    return accept
+    plans = compiled.executorch_program.execution_plan
+    needed = {f"{o.name}.{o.overload}" if o.overload else o.name for plan in plans for o in plan.operators}
+    if missing := sorted(needed - target.kernels()):
+        raise _failure(f"ExecuTorch's runtime has no kernel for {', '.join(missing)}")
+    with request.output.open("wb") as stream:
+        compiled.write_to_file(stream)
+    if request.output.stat().st_size > TRIAL_LIMIT:
+        return
+    program = _portable_lib._load_program(str(request.output))  # must outlive the method, which is in its memory
+    method = program.load_method("forward")
+    if inputs is not None:
+        method(inputs)
 
 
 def _failure(message: str) -> ConversionError:

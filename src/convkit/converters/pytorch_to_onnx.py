@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.errors import ConversionError, UsageError
 from convkit.formats import Variant
-from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
     import torch
 
+    from convkit.legalization.target import Finding
     from convkit.signature import Signature, TensorSpec
 
 # 18 is what torchlib is written in, and every ONNX consumer of the last three years reads it.
@@ -43,27 +44,11 @@ def check(request: ConversionRequest) -> list[Finding]:
 
     program = loading.exported_program(request.source)
     opset = _opset(request)
-    counts = {name: len(places) for name, places in programs.operators(program).items()}
-    try:
-        ready, _ = torchlib.decomposed(program, opset)
-    except ConversionError:
-        # What fails is torch's decomposition, not an operator: the conversion says it, with its reason.
-        return [Finding(name, count, Verdict.LEGAL) for name, count in sorted(counts.items())]
-    places: dict[str, dict[str, None]] = {}
-    for node in torchlib.unsupported(ready, opset):
-        places.setdefault(programs.source_operator(node), {})[str(programs.place_of(node))] = None
-    gaps = [
-        Finding(
-            name,
-            counts.get(name, len(where)),
-            Verdict.GAP,
-            "torch.onnx has no translation for it, and torch no decomposition",
-            tuple(w for w in where if w),
-            "rewrite it with other operators in the model",
-        )
-        for name, where in sorted(places.items())
-    ]
-    return gaps + [Finding(n, c, Verdict.LEGAL) for n, c in sorted(counts.items()) if n not in places]
+    gaps: list[torch.fx.Node] = []
+    # What fails otherwise is torch's decomposition, not an operator: the conversion says it, with its reason.
+    with contextlib.suppress(ConversionError):
+        gaps = torchlib.unsupported(torchlib.decomposed(program, opset)[0], opset)
+    return programs.findings(program, gaps, "torch.onnx has no translation for it, and torch no decomposition")
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -77,6 +62,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     from torch.onnx._internal._lazy_import import onnxscript_apis
     from torch.onnx._internal.exporter import _core, _flags
 
+    from convkit.legalization import exported_program as programs
     from convkit.legalization import torchlib
     from convkit.loading import pytorch as loading
 
@@ -84,7 +70,12 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         raise ConversionError(f"the inputs of {request.source.path} are not known", component=CONVERTER.name)
     opset = _opset(request)
     ready, notes = torchlib.decomposed(loading.exported_program(request.source), opset)
-    _refuse_gaps(torchlib.unsupported(ready, opset))
+    if gaps := programs.told(torchlib.unsupported(ready, opset)):
+        raise ConversionError(
+            f"torch.onnx has no translation for {gaps}",
+            component=CONVERTER.name,
+            hint="rewrite them with other operators in the model",
+        )
     try:
         translate = _flags.set_onnx_exporting_flag(_core._exported_program_to_onnx_program)
         model = translate(ready, registry=torchlib.registry(opset)).model
@@ -101,7 +92,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     _name_dimensions(model, request.signature, _user_inputs(ready))
     _strip(model)
     model.ir_version = _ir_version(model)
-    # The exporter's own memory planning ends here: the graph shares the program's weights until it is written.
+    # The graph shares the program's weights until it is written.
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     external = f"{request.output.name}.data" if size > SINGLE_FILE_LIMIT else None
     onnx_ir.save(model, request.output, format="protobuf", external_data=external)
@@ -117,21 +108,6 @@ def _opset(request: ConversionRequest) -> int:
     if not 9 <= opset <= 23:
         raise UsageError(f"there is no ONNX opset {given!r} to write", hint="give a number from 9 to 23; 18 is the default")
     return opset
-
-
-def _refuse_gaps(nodes: Sequence[torch.fx.Node]) -> None:
-    from convkit.legalization import exported_program as programs
-
-    if nodes:
-        found: dict[str, str] = {}
-        for node in nodes:
-            found.setdefault(programs.source_operator(node), str(programs.place_of(node)))
-        told = ", ".join(f"{name} at {place}" if place else name for name, place in found.items())
-        raise ConversionError(
-            f"torch.onnx has no translation for {told}",
-            component=CONVERTER.name,
-            hint="rewrite them with other operators in the model",
-        )
 
 
 def _failure(error: Exception) -> ConversionError:

@@ -7,14 +7,16 @@ stack (`stack_trace`); both survive `torch.export.save`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Place", "calls", "copied", "operator_name", "operators", "place_of", "source_operator"]
+__all__ = ["Place", "calls", "copied", "findings", "operator_name", "operators", "place_of", "source_operator", "told"]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
@@ -104,3 +106,24 @@ def operators(program: torch.export.ExportedProgram) -> dict[str, list[Place]]:
     for node in calls(program):
         found.setdefault(operator_name(node.target), []).append(place_of(node))
     return found
+
+
+def findings(program: torch.export.ExportedProgram, gaps: Iterable[torch.fx.Node], reason: str) -> list[Finding]:
+    """The verdicts on a program's operators, gaps first; `gaps` are nodes that are left of it after decomposition."""
+    counts = {name: len(places) for name, places in operators(program).items()}
+    where: dict[str, dict[str, None]] = {}
+    for node in gaps:
+        where.setdefault(source_operator(node), {})[str(place_of(node))] = None
+    hint = "rewrite it with other operators in the model"
+    return [
+        Finding(name, counts.get(name, len(places)), Verdict.GAP, reason, tuple(p for p in places if p), hint)
+        for name, places in sorted(where.items())
+    ] + [Finding(name, count, Verdict.LEGAL) for name, count in sorted(counts.items()) if name not in where]
+
+
+def told(nodes: Iterable[torch.fx.Node]) -> str:
+    """The operators of nodes in one line, each with its first place; empty where there is none."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        found.setdefault(source_operator(node), str(place_of(node)))
+    return ", ".join(f"{name} at {place}" if place else name for name, place in found.items())
