@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from convkit import OutputExistsError, UsageError
@@ -38,6 +40,17 @@ def test_companion_files_move_with_the_model(tmp_path):
         (area.path.parent / "a.onnx.data").write_text("weights")
         area.commit()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
+
+
+def test_a_companion_file_that_is_there_needs_force_too(tmp_path):
+    (tmp_path / "a.onnx.data").write_text("of another model")
+    for force in (False, True):
+        with contextlib.suppress(OutputExistsError), staging(tmp_path / "a.onnx", force=force) as area:
+            write(area, "file")
+            (area.path.parent / "a.onnx.data").write_text("weights")
+            area.commit()
+        assert (tmp_path / "a.onnx").exists() is force
+    assert (tmp_path / "a.onnx.data").read_text() == "weights"
 
 
 def test_without_commit_nothing_is_left(tmp_path):

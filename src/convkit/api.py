@@ -145,6 +145,7 @@ def convert(
     from convkit.workers.pool import default_pool
 
     target = _target(to)
+    source = _pytorch(model_factory, weights, trust_pickle)
     if target is Format.PYTORCH and live.is_module(model):
         raise UsageError(
             "an nn.Module is a PyTorch model already",
@@ -171,7 +172,7 @@ def convert(
             path,
             target,
             chosen,
-            _pytorch(model_factory, weights, trust_pickle),
+            source,
             pool or default_pool(),
             observe or pipeline.ignore,
         )

@@ -36,6 +36,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             if isinstance(loaded, np.ndarray):
                 return {"": loaded}
             with loaded:
+                if other := [n for n in loaded.zip.namelist() if not n.endswith(".npy")]:
+                    raise ValueError(f"it is a zip archive that holds {other[0]}")
                 return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}", hint="--inputs takes an .npz or .npy file") from None

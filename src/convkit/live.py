@@ -108,7 +108,7 @@ def _capture(module: Any, inputs: InputOptions, path: Path) -> Path:
             "an nn.Module records no input shapes",
             hint="pass inputs=[array, …], or input_specs=['image:float32[batch,3,224,224]']",
         )
-    was_training = module.training
+    modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
         pytorch_capture.capture_module(module, inputs, path)
@@ -122,7 +122,8 @@ def _capture(module: Any, inputs: InputOptions, path: Path) -> Path:
             hint="export it yourself with torch.export.export, or trace it with torch.jit.trace, and pass the result",
         ) from error
     finally:
-        module.train(was_training)
+        for part, training in modes.items():
+            part.training = training
     return path
 
 

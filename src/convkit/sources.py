@@ -23,6 +23,8 @@ __all__ = ["Source", "describe", "identify"]
 _WEIGHTS = (Variant.STATE_DICT, Variant.SAFETENSORS)
 # What these record, if anything, is example inputs; the user may still say which dimensions are dynamic.
 _CODE = (Variant.TORCHSCRIPT, Variant.PICKLED_MODULE, Variant.MODULE_FACTORY)
+# Their outputs are found by name, not by position.
+_NAMED = (Variant.SAVEDMODEL, Variant.TFLITE, Variant.TFJS_GRAPH, Variant.TFJS_LAYERS)
 
 
 @dataclass(frozen=True)
@@ -118,15 +120,29 @@ def describe(
             hint="export the model again with that dimension dynamic",
         )
     if options.output_names is not None:
-        if len(options.output_names) != len(signature.outputs):
-            raise InputSpecError(f"the model has {len(signature.outputs)} outputs, {len(options.output_names)} names were given")
-        signature = signature.renamed(signature.input_names, options.output_names)
+        signature = _renamed(artifact, signature, options.output_names)
     notes = _spec_notes(signature, options)
     given = None
     if options.arrays is not None:
         given = scratch / "given.npz"
         save_arrays(given, matched(signature, load_arrays(options.arrays)))
     return Source(artifact.with_signature(signature), info, given, given, notes)
+
+
+def _renamed(artifact: Artifact, signature: Signature, names: tuple[str, ...]) -> Signature:
+    """The signature with the user's names for its outputs."""
+    own = ", ".join(signature.output_names)
+    if artifact.variant in _NAMED:
+        raise InputSpecError(
+            f"{artifact.path.name} names its outputs itself: {own}",
+            hint="leave out --output-names: it is for models that name none",
+        )
+    if len(names) != len(signature.outputs) or len(set(names)) != len(names):
+        raise InputSpecError(
+            f"the model's outputs are {own}; these names were given: {', '.join(names)}",
+            hint="give --output-names one distinct name per output",
+        )
+    return signature.renamed(signature.input_names, names)
 
 
 def _spec_notes(signature: Signature, options: InputOptions) -> tuple[str, ...]:

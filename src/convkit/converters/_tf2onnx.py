@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ __all__ = ["ADDED_LITERT_OPERATORS", "ADDED_OPERATORS", "OPSET", "external_stora
 OPSET = Option("opset", "ONNX operator set version of the output (13 to 18)", 18)
 # Operators that tf2onnx lacks and that the handlers here add.
 ADDED_OPERATORS = frozenset({"Erfc"})
-ADDED_LITERT_OPERATORS = frozenset({"GELU"})
+ADDED_LITERT_OPERATORS = frozenset({"EMBEDDING_LOOKUP", "GELU"})
 
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
@@ -70,6 +71,7 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
     from tf2onnx.tf_utils import compress_graph_def
     from tf2onnx.tfonnx import process_tf_graph
 
+    _mend_fully_connected()
     weights = None if storage is None or graph_def is None else compress_graph_def(graph_def)
     with _errors_logged() as logged, _numpy_1_names(), tf.device("/cpu:0"), tf.Graph().as_default() as graph:
         try:
@@ -79,7 +81,11 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
                 graph if graph_def is not None else None,
                 continue_on_error=True,
                 const_node_values=weights,
-                custom_op_handlers={"Erfc": (_erfc, []), "TFL_GELU": (_gelu, [])},
+                custom_op_handlers={
+                    "Erfc": (_erfc, []),
+                    "TFL_EMBEDDING_LOOKUP": (_embedding_lookup, []),
+                    "TFL_GELU": (_gelu, []),
+                },
                 **process,
             )
             converted = optimizer.optimize_graph(converted, catch_errors=storage is None)
@@ -184,6 +190,40 @@ def _gelu(context: Any, node: Any, _name: str, _arguments: Any) -> None:
     else:
         inner = make.apply("Erf", make.apply("Mul", x, math.sqrt(0.5)))
     make.apply("Mul", make.apply("Mul", x, 0.5), make.apply("Add", inner, 1.0), last=True)
+
+
+@cache
+def _mend_fully_connected() -> None:
+    """Replaces tf2onnx 1.17's handler of LiteRT's `FULLY_CONNECTED`, which loses the bias of an input of rank 3 or more.
+
+    Without `keep_num_dims` it flattens such an input, and puts back two of the operator's three inputs
+    (tflite_handlers/tfl_math.py). Here the input is flattened before, so that it has nothing to do.
+    """
+    import numpy as np
+    from tf2onnx import utils
+    from tf2onnx.handler import tfl_op
+    from tf2onnx.tflite_handlers.tfl_math import TflFullyConnectedOp
+
+    @tfl_op(["TFL_FULLY_CONNECTED"])
+    class FullyConnected:
+        @classmethod
+        def to_tf(cls, ctx: Any, node: Any, **keywords: Any) -> None:
+            if node.attr["keep_num_dims"].i == 0 and ctx.get_rank(node.input[0]) != 2:
+                width = ctx.get_shape(node.input[1])[1]
+                shape = ctx.make_const(utils.make_name("flat"), np.array([-1, width], np.int64))
+                dtype = ctx.get_dtype(node.input[0])
+                flat = ctx.make_node("Reshape", [node.input[0], shape.output[0]], shapes=[[-1, width]], dtypes=[dtype])
+                flat.skip_conversion = True
+                ctx.replace_input(node, node.input[0], flat.output[0], 0)
+            TflFullyConnectedOp.to_tf(ctx, node, **keywords)
+
+
+def _embedding_lookup(context: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """LiteRT's `EMBEDDING_LOOKUP(ids, table)`: rows of the table, which is a Gather over its first axis."""
+    ids, table = node.input
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    context.remove_node(node.name)
+    context.make_node("Gather", [table, ids], attr={"axis": 0}, name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes)
 
 
 def _short(place: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.errors import ConversionError, UsageError
 from convkit.formats import Variant
+from convkit.legalization.exported_program import without_batch_heuristics
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,7 @@ CONVERTER = Converter(
 TRIAL_LIMIT = 100_000_000
 
 
+@without_batch_heuristics()
 def check(request: ConversionRequest) -> list[Finding]:
     """Every operator that is left when the compiler's decompositions have run, and whether anything can run it."""
     from convkit.legalization import executorch as target
@@ -54,6 +56,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     return programs.findings(program, gaps, "ExecuTorch has no kernel for it, and torch no decomposition")
 
 
+@without_batch_heuristics()
 def convert(request: ConversionRequest) -> ConversionOutcome:
     """Writes one `.pte` with a method `forward` and the constant method `convkit_signature`.
 
@@ -77,7 +80,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         sizes = {} if examples is None else _sizes(signature, examples)
         program, repairs = target.repaired(source)
         names = _symbols(program, signature)
-        with target.without_batch_heuristics(), target.isolated(program):
+        with target.isolated(program):
             bounds = target.bound(program, names, limit, sizes)
             compiled = lowering.compiled(program, partitioners, methods)
             fixed = target.fixed_dimensions(program, names)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.errors import ConversionError
 from convkit.formats import Variant
+from convkit.legalization.exported_program import without_batch_heuristics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,7 @@ class _Prepared:
     counts: Mapping[str, int]
 
 
+@without_batch_heuristics()
 def check(request: ConversionRequest) -> list[Finding]:
     """The verdict on every operator of the program; all gaps at once.
 
@@ -88,6 +90,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     return sorted(findings, key=lambda f: (order.index(f.verdict), f.operator))
 
 
+@without_batch_heuristics()
 def convert(request: ConversionRequest) -> ConversionOutcome:
     """Writes `request.output`, a `.tflite` file with the request's signature as `serving_default`.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.errors import ConversionError, UsageError
 from convkit.formats import Variant
+from convkit.legalization.exported_program import without_batch_heuristics
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ CONVERTER = Converter(
 SINGLE_FILE_LIMIT = 1_800_000_000
 
 
+@without_batch_heuristics()
 def check(request: ConversionRequest) -> list[Finding]:
     """Every operator that is left when the exporter's decompositions have run, and whether the exporter knows it."""
     from convkit.legalization import exported_program as programs
@@ -51,6 +53,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     return programs.findings(program, gaps, "torch.onnx has no translation for it, and torch no decomposition")
 
 
+@without_batch_heuristics()
 def convert(request: ConversionRequest) -> ConversionOutcome:
     """Writes one `.onnx` file; weights above 1.8 GB go to `<name>.data` beside it.
 

@@ -182,7 +182,8 @@ def _with_tuple(module: Any, arguments: tuple[Any, ...]) -> Any:
     keys = list(module(*arguments))
     given = schema.arguments[1 : len(arguments) + 1]
     typed = ", ".join(f"{a.name}: {a.type}" for a in given)
-    holder = torch.nn.Module()
+    # A class of its own: TorchScript keeps what it has compiled for a class for the life of the process.
+    holder = type("FlatOutputs", (torch.nn.Module,), {})()
     holder.model = module
     wrapper = torch.jit.script(holder)
     wrapper.define(

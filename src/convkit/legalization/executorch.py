@@ -199,19 +199,6 @@ def _contiguous_inputs(program: Any) -> str:
 
 
 @contextmanager
-def without_batch_heuristics() -> Iterator[None]:
-    """Keeps torch from choosing a convolution kernel while a program is traced again.
-
-    The choice between oneDNN and NNPACK asks whether the batch is below 16, and the answer becomes a guard: a program
-    exported for batches of 1 to 64 comes out for 2 to 15, without a word (aten/src/ATen/native/Convolution.cpp).
-    """
-    import torch
-
-    with torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
-        yield
-
-
-@contextmanager
 def isolated(program: torch.export.ExportedProgram) -> Iterator[None]:
     """Puts back what is known of the program's dimensions, which its copies and its source share, after a lowering."""
     environment = _shape_environment(program)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,18 @@ from convkit.legalization.target import Finding, Verdict
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Place", "calls", "copied", "findings", "operator_name", "operators", "place_of", "source_operator", "told"]
+__all__ = [
+    "Place",
+    "calls",
+    "copied",
+    "findings",
+    "operator_name",
+    "operators",
+    "place_of",
+    "source_operator",
+    "told",
+    "without_batch_heuristics",
+]
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
@@ -127,3 +139,17 @@ def told(nodes: Iterable[torch.fx.Node]) -> str:
     for node in nodes:
         found.setdefault(source_operator(node), str(place_of(node)))
     return ", ".join(f"{name} at {place}" if place else name for name, place in found.items())
+
+
+@contextmanager
+def without_batch_heuristics() -> Iterator[None]:
+    """Keeps torch from choosing a convolution kernel while a program is traced again.
+
+    The choice between oneDNN and NNPACK asks whether the batch is below 16, and the answer becomes a guard: a program
+    exported for batches of 1 to 64 comes out for 2 to 15, without a word (aten/src/ATen/native/Convolution.cpp). What is
+    known of a dimension belongs to the program and all its copies, so every converter decorates its work with this.
+    """
+    import torch
+
+    with torch.backends.mkldnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+        yield

@@ -15,7 +15,7 @@ import numpy as np
 
 from convkit.errors import ConversionError
 from convkit.legalization.litert_constants import generalise
-from convkit.legalization.litert_graph import GraphEditor, text
+from convkit.legalization.litert_graph import GraphEditor, remove_unused_tensors, text
 
 if TYPE_CHECKING:
     import sympy  # type: ignore[import-untyped]
@@ -94,6 +94,7 @@ def restore_dynamic_dims(model: Any, sizes: DynamicSizes) -> None:
     known = len(graph.tensors)
     editor.finish()
     _restore_shapes(graph, sizes, known)
+    remove_unused_tensors(model, graph)
 
 
 def _where(editor: GraphEditor, operator: Any) -> str:

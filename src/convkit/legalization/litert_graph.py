@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from convkit.legalization.prime_sizes import DynamicSizes
 
-__all__ = ["GraphEditor", "text"]
+__all__ = ["GraphEditor", "remove_unused_tensors", "text"]
 
 
 def text(value: bytes | str | None) -> str:
@@ -251,6 +251,37 @@ _OPTIONS = {
 }  # fmt: skip
 
 _VERSIONS = {"BROADCAST_TO": 3, "STRIDED_SLICE": 4, "FLOOR_DIV": 2, "FLOOR_MOD": 1, "CAST": 2, "MUL": 2}
+
+
+def remove_unused_tensors(model: Any, graph: Any) -> None:
+    """Takes tensors that nothing reads or writes out of a subgraph, and the data of buffers that no tensor has any more.
+
+    A constant whose users have got another one keeps data of its old shape, over which other tools stumble.
+    """
+    ends = [int(t) for t in (*graph.inputs, *graph.outputs)]
+    used = {int(t) for o in graph.operators for t in (*o.inputs, *o.outputs, *_intermediates(o)) if t >= 0}
+    signatures = [d for d in model.signatureDefs or () if model.subgraphs[d.subgraphIndex] is graph]
+    entries = [entry for d in signatures for entry in (*(d.inputs or ()), *(d.outputs or ()))]
+    used |= {*ends, *(int(entry.tensorIndex) for entry in entries)}
+    moved = {-1: -1} | {old: new for new, old in enumerate(sorted(used))}
+    graph.tensors = [graph.tensors[old] for old in sorted(used)]
+    for operator in graph.operators:
+        operator.inputs = np.array([moved[int(t)] for t in operator.inputs], np.int32)
+        operator.outputs = np.array([moved[int(t)] for t in operator.outputs], np.int32)
+        if len(_intermediates(operator)):
+            operator.intermediates = np.array([moved[int(t)] for t in operator.intermediates], np.int32)
+    graph.inputs = np.array([moved[int(t)] for t in graph.inputs], np.int32)
+    graph.outputs = np.array([moved[int(t)] for t in graph.outputs], np.int32)
+    for entry in entries:
+        entry.tensorIndex = moved[int(entry.tensorIndex)]
+    held = {int(t.buffer) for g in model.subgraphs for t in g.tensors} | {int(m.buffer) for m in model.metadata or ()}
+    for index, buffer in enumerate(model.buffers):
+        if index not in held:
+            buffer.data = None
+
+
+def _intermediates(operator: Any) -> Sequence[int]:
+    return () if operator.intermediates is None else operator.intermediates
 
 
 def _builtin_names(schema: Any) -> dict[int, str]:

@@ -249,7 +249,8 @@ def _ranges(program: torch.export.ExportedProgram, symbols: Iterable[str]) -> di
     for symbol, bounds in program.range_constraints.items():
         if str(symbol) in found:
             low, high = bounds.lower, bounds.upper
-            found[str(symbol)] = (int(low), int(high) if high.is_finite else _LARGEST)
+            # torch's own infinity says that it is finite.
+            found[str(symbol)] = (int(low), int(high) if high < _LARGEST else _LARGEST)
     return found
 
 

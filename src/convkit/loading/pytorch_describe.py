@@ -8,6 +8,7 @@ inferred is said.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -313,9 +314,15 @@ def _output_specs(
                 raise ConversionError(f"the rank of output {name!r} depends on dimension {symbol!r}", stage="describe")
             for axis, (was, now) in enumerate(zip(before.shape, after.shape, strict=True)):
                 if was != now:
-                    shapes[k][axis] = symbol if (was, now) == (size, step) else dynamic_dim(name, axis)
+                    shapes[k][axis] = symbol if (was, now) == (size, step) else _new_symbol(name, axis, inputs)
     for (name, tensor), shape in zip(base, shapes, strict=True):
         yield TensorSpec(name, loading.dtype_name(tensor.dtype), tuple(shape))
+
+
+def _new_symbol(name: str, axis: int, inputs: Sequence[TensorSpec]) -> str:
+    """A symbol for an output dimension that is none of the inputs': batch × length must not be called batch."""
+    symbol = dynamic_dim(name, axis)
+    return f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}_dim{axis}" if any(symbol in t.dynamic_dims for t in inputs) else symbol
 
 
 def _resized(spec: TensorSpec, array: np.ndarray, symbol: str) -> np.ndarray:

@@ -280,16 +280,19 @@ class KerasCall:
 
         self._tree = keras.tree
         self._model = model
+        # A Sequential model that was never called has its structure in the functional model that it wraps, only.
+        structured = getattr(model, "_functional", None) or model
+        self._input = structured.input
         inputs, self._input_order = _align(
             "input",
             _keras_specs(model.inputs, [x.name for x in model.inputs]),
-            model.input,
+            self._input,
             wanted.inputs if wanted else None,
         )
         outputs, self._output_order = _align(
             "output",
             _keras_specs(model.outputs, _output_names(model)),
-            model.output,
+            structured.output,
             wanted.outputs if wanted else None,
         )
         self.signature = Signature(inputs, outputs, "serving_default" if wanted is None else wanted.name)
@@ -297,7 +300,7 @@ class KerasCall:
     def __call__(self, tensors: Sequence[Any]) -> list[Any]:
         """Runs the model in inference mode on tensors in the signature's order; returns its outputs in order."""
         flat = [tensors[position] for position in self._input_order]
-        result = self._model(self._tree.pack_sequence_as(self._model.input, flat), training=False)
+        result = self._model(self._tree.pack_sequence_as(self._input, flat), training=False)
         results = self._tree.flatten(result)
         return [results[position] for position in self._output_order]
 

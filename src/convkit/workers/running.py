@@ -6,11 +6,16 @@ import importlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact
 from convkit.components import ConversionRequest, Session
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convkit.signature import Signature
 
 __all__ = ["check", "convert", "run"]
 
@@ -39,7 +44,8 @@ def run(module: str, artifact: Mapping[str, Any], inputs: Sequence[str], outputs
     Returns:
         Per set `seconds`, and `error` where that set failed (other sets go on).
     """
-    session = _session(module, Artifact.from_json(artifact))
+    model = Artifact.from_json(artifact)
+    session = _session(module, model)
     results: list[dict[str, Any]] = []
     for source, target in zip(inputs, outputs, strict=True):
         feeds = load_arrays(Path(source))
@@ -50,8 +56,15 @@ def run(module: str, artifact: Mapping[str, Any], inputs: Sequence[str], outputs
             results.append({"seconds": 0.0, "error": f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"})
             continue
         results.append({"seconds": time.perf_counter() - start, "error": None})
-        save_arrays(Path(target), arrays)
+        save_arrays(Path(target), _named(arrays, model.signature))
     return results
+
+
+def _named(arrays: Mapping[str, np.ndarray], signature: Signature | None) -> Mapping[str, np.ndarray]:
+    """The outputs under the names that the user gave them (`--output-names`): by position, where the runtime knows others."""
+    if signature is None or set(arrays) == set(signature.output_names) or len(arrays) != len(signature.outputs):
+        return arrays
+    return dict(zip(signature.output_names, arrays.values(), strict=True))
 
 
 def convert(module: str, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""From a module to an exported program: names, dynamic dimensions, and what cannot be captured."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convkit import inspect
+from convkit.arrays import save_arrays
+from convkit.errors import ConversionError, InputSpecError
+from convkit.loading import pytorch_capture
+from convkit.options import InputOptions
+from convkit.signature import parse_spec
+
+
+class TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, image, weight=None, bias=None):
+        hidden = self.dropout(self.linear(image))
+        return {"logits": hidden if bias is None else hidden + bias, "aux": (image, None)}
+
+
+def options(*specs: str, **others) -> InputOptions:
+    return InputOptions(tuple(parse_spec(s) for s in specs), **others)
+
+
+def captured(module: nn.Module, given: InputOptions, directory: Path) -> Path:
+    pytorch_capture.capture_module(module.eval(), given, directory / "m.pt2")
+    return directory / "m.pt2"
+
+
+def test_the_file_has_the_names_and_the_dynamic_dimensions(tmp_path):
+    path = captured(TwoHeads(), options("image:float32[batch,4]"), tmp_path)
+    assert str(inspect(path).signature) == "image: float32[batch,4] → logits: float32[batch,3], aux_0: float32[batch,4]"
+    with zipfile.ZipFile(path) as archive:
+        extra = next(n for n in archive.namelist() if n.endswith("convkit.json"))
+        assert [o["name"] for o in json.loads(archive.read(extra))["outputs"]] == ["logits", "aux_0"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_the_program_computes_what_the_module_does_at_other_sizes(batch, tmp_path):
+    module = TwoHeads().eval()
+    program = torch.export.load(captured(module, options("image:float32[batch,4]"), tmp_path))
+    image = torch.randn(batch, 4)
+    assert torch.equal(program.module()(image)[0], module(image)["logits"])
+
+
+def test_optional_inputs_are_captured_under_their_own_names(tmp_path):
+    module = TwoHeads().eval()
+    path = captured(module, options("bias:float32[3]", "image:float32[batch,4]"), tmp_path)
+    assert inspect(path).signature.input_names == ("image", "bias")
+    image, bias = torch.randn(2, 4), torch.randn(3)
+    assert torch.equal(torch.export.load(path).module()(image, bias)[0], module(image, bias=bias)["logits"])
+
+
+def test_arrays_and_output_names_and_dynamic(tmp_path):
+    save_arrays(tmp_path / "x.npz", {"image": np.zeros((1, 4), "float32")})
+    given = options(arrays=tmp_path / "x.npz", dynamic={"image": {0: "n"}}, output_names=("a", "b"))
+    assert str(inspect(captured(TwoHeads(), given, tmp_path)).signature) == (
+        "image: float32[n,4] → a: float32[n,3], b: float32[n,4]"
+    )
+
+
+@pytest.mark.parametrize("names", [["in", "for"], ["a.b", "a_b"], ["größe", "x y"]])
+def test_any_input_name_survives(names, tmp_path):
+    class Sum(nn.Module):
+        def forward(self, *inputs):
+            return inputs[0] - inputs[1]
+
+    path = captured(Sum(), options(*(f"{n}:float32[batch,2]" for n in names)), tmp_path)
+    assert list(inspect(path).signature.input_names) == names
+
+
+def test_a_dimension_that_the_module_fixes_is_an_error_with_a_way_out(tmp_path):
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return x * 2 if x.shape[0] > 2 else x
+
+    with pytest.raises(ConversionError, match=r"torch\.export cannot capture") as caught:
+        captured(Fixed(), options("x:float32[batch,2]"), tmp_path)
+    assert "static" in caught.value.hint
+    assert not (tmp_path / "m.pt2").exists()
+    assert captured(Fixed(), options("x:float32[3,2]"), tmp_path).exists()
+
+
+def test_control_flow_over_values_is_an_error(tmp_path):
+    class Branch(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(ConversionError, match=r"torch\.export cannot capture"):
+        captured(Branch(), options("x:float32[2]"), tmp_path)
+
+
+def test_inputs_that_do_not_fit_are_an_error(tmp_path):
+    with pytest.raises(InputSpecError, match="does not run on"):
+        captured(TwoHeads(), options("image:float32[batch,5]"), tmp_path)
