@@ -16,7 +16,7 @@ from convkit.arrays import save_arrays
 from convkit.errors import ConversionError, InputSpecError
 from convkit.loading import pytorch_capture
 from convkit.options import InputOptions
-from convkit.signature import parse_spec
+from convkit.signature import Signature, parse_spec
 
 
 class TwoHeads(nn.Module):
@@ -105,3 +105,25 @@ def test_control_flow_over_values_is_an_error(tmp_path):
 def test_inputs_that_do_not_fit_are_an_error(tmp_path):
     with pytest.raises(InputSpecError, match="does not run on"):
         captured(TwoHeads(), options("image:float32[batch,5]"), tmp_path)
+
+
+class Positions(nn.Module):
+    """Token and position embeddings: the table of positions limits the length."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(9, 4), nn.Parameter(torch.randn(1, 40, 4))
+
+    def forward(self, ids):
+        return self.tokens(ids) + self.positions[:, : ids.shape[1]]
+
+
+def test_a_limit_of_the_model_is_kept_and_said(tmp_path):
+    spec = parse_spec("ids:int64[batch,length]")
+    signature = Signature((spec,), (parse_spec("output:float32[batch,length,4]"),))
+    module = Positions().eval()
+    program = pytorch_capture.export(module, signature, {"ids": np.zeros((2, 16), "int64")})
+    assert pytorch_capture.limits(program, signature) == ("dimension length takes sizes up to 40, the model's own limit",)
+    for length in (3, 40):
+        ids = torch.zeros(1, length, dtype=torch.int64)
+        assert torch.equal(program.module()(ids)[0], module(ids))

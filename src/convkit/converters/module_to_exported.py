@@ -33,4 +33,4 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     program = pytorch_capture.export(module, request.signature, load_arrays(request.examples))
     pytorch_capture.save(program, request.signature, request.output)
     loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
-    return ConversionOutcome()
+    return ConversionOutcome(pytorch_capture.limits(program, request.signature))

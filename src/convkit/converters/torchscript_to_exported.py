@@ -6,6 +6,8 @@ modules, and fails on `prim::If` and data-dependent loops. The legacy ONNX expor
 
 from __future__ import annotations
 
+from typing import Any
+
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.errors import ConversionError
 from convkit.formats import Variant
@@ -26,6 +28,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     Raises:
         ConversionError: The graph has constructs that the converter does not know.
     """
+    import torch
     from torch._export.converter import TS2EPConverter
 
     from convkit.arrays import load_arrays
@@ -39,7 +42,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     feeds = load_arrays(request.examples)
     arguments = tuple(loading.to_torch(feeds[t.name], t.dtype) for t in request.signature.inputs)
     try:
-        converted = TS2EPConverter(scripted, arguments).convert().module()
+        converter = TS2EPConverter(scripted, arguments)
+        _remove_assertions(converter.ts_graph)
+        torch._C._jit_pass_dce(converter.ts_graph)  # what only the assertions have asked
+        converted = converter.convert().module()
     except Exception as error:
         raise ConversionError(
             f"TS2EPConverter does not know this TorchScript: {' '.join(str(error).split())[:400]}",
@@ -48,7 +54,22 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     program = pytorch_capture.export(converted, request.signature, feeds)
     pytorch_capture.save(program, request.signature, request.output)
     loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
-    return ConversionOutcome((_TRACED,) if _is_traced(request) else ())
+    notes = pytorch_capture.limits(program, request.signature)
+    return ConversionOutcome((*notes, _TRACED) if _is_traced(request) else notes)
+
+
+def _remove_assertions(block: Any) -> None:
+    """Takes out branches that do nothing but raise: an exported program has no exceptions.
+
+    `nn.LSTM`'s own checks compare lists of sizes, and that comparison fixes a dynamic batch at the example's size.
+    """
+    for node in list(block.nodes()):
+        for inner in node.blocks():
+            _remove_assertions(inner)
+        if node.kind() == "prim::If" and not list(node.outputs()):
+            inside = [n.kind() for inner in node.blocks() for n in inner.nodes()]
+            if "prim::RaiseException" in inside and not any(k == "prim::SetAttr" or k.endswith("_") for k in inside):
+                node.destroy()
 
 
 _TRACED = "the file is a trace: branches that were not taken when it was traced are not in it"

@@ -5,6 +5,7 @@ who holds a live module.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from convkit.errors import ConversionError
 from convkit.loading import pytorch as loading
+from convkit.loading.module_factories import one_line
 from convkit.signature import Signature
 
 if TYPE_CHECKING:
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
 
     from convkit.options import InputOptions
 
-__all__ = ["capture_module", "export", "save"]
+__all__ = ["capture_module", "export", "limits", "save"]
+
+_SUGGESTION = re.compile(r"(?P<symbol>\w+) = Dim\('\w+'(?:, min=(?P<low>\d+))?(?:, max=(?P<high>\d+))?\)")
 
 
 def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -> torch.export.ExportedProgram:
     """Exports a module with exactly the dynamic dimensions of the signature.
+
+    Where the model itself limits a dimension (a table of positions), the program has that limit: see `limits`.
 
     Args:
         module: Anything callable that torch.export traces, in eval mode.
@@ -40,23 +46,73 @@ def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -
     root = loading.root_module(module, signature.input_names)
     arguments = tuple(loading.to_torch(feeds[t.name], t.dtype) for t in signature.inputs)
     symbols = {s: torch.export.Dim(s, min=1) for s in signature.dynamic_dims}
+    try:
+        return _traced(root, arguments, signature, symbols)
+    except Exception as error:
+        limited = _limited(str(error), symbols)
+        if limited is None:
+            raise _refused(error, symbols) from error
+        try:
+            return _traced(root, arguments, signature, limited)
+        except Exception as second:
+            raise _refused(second, symbols) from second
+
+
+def _traced(
+    root: torch.nn.Module, arguments: tuple[torch.Tensor, ...], signature: Signature, symbols: Mapping[str, Any]
+) -> torch.export.ExportedProgram:
+    import torch
+
     # torch.export matches these to the arguments by position when they come as a tuple.
     shapes = tuple(
         {axis: symbols[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None for t in signature.inputs
     )
-    try:
-        with torch.no_grad():
-            return torch.export.export(root, arguments, dynamic_shapes=shapes if symbols else None, strict=False)
-    except Exception as error:
-        hint = ""
-        if symbols:
-            hint = "make the dimensions static: give --input with numbers, or leave out --dynamic"
-        raise ConversionError(
-            f"torch.export cannot capture the model: {' '.join(str(error).split())[:500]}",
-            stage="convert",
-            component="torch.export",
-            hint=hint,
-        ) from error
+    with torch.no_grad():
+        return torch.export.export(root, arguments, dynamic_shapes=shapes if symbols else None, strict=False)
+
+
+def _limited(message: str, symbols: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The dimensions with the limits that torch found in the model (a table of 512 positions allows no 513th).
+
+    None where torch suggests something else, such as a fixed size, or a multiple of one.
+    """
+    import torch
+
+    _, _, suggested = message.partition("Suggested fixes:")
+    found = dict(symbols)
+    lines = [line.strip() for line in suggested.partition("\n\n")[0].splitlines() if line.strip()]
+    for line in lines:
+        match = _SUGGESTION.fullmatch(line)
+        if match is None or match["symbol"] not in symbols:
+            return None
+        low, high = int(match["low"] or 1), int(match["high"]) if match["high"] else None
+        found[match["symbol"]] = torch.export.Dim(match["symbol"], min=max(low, 1), max=high)
+    return found if lines else None
+
+
+def _refused(error: Exception, symbols: Mapping[str, Any]) -> ConversionError:
+    hint = "make the dimensions static: give --input with numbers, or leave out --dynamic" if symbols else ""
+    return ConversionError(
+        f"torch.export cannot capture the model: {one_line(error, 500)}",
+        stage="convert",
+        component="torch.export",
+        hint=hint or "trace it with torch.jit.trace and convert that, or remove the control flow that depends on values",
+    )
+
+
+def limits(program: torch.export.ExportedProgram, signature: Signature) -> tuple[str, ...]:
+    """What a user should know of the sizes that a captured program takes, one sentence per limited dimension."""
+    names = program.graph_signature.user_inputs
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    found: dict[str, str] = {}
+    for name, spec in zip(names, signature.inputs, strict=False):
+        node = nodes.get(str(name))
+        sizes = getattr(node.meta.get("val"), "shape", ()) if node is not None else ()
+        for size, dim in zip(sizes, spec.shape or (), strict=False):
+            allowed = program.range_constraints.get(getattr(getattr(size, "node", None), "expr", None))
+            if isinstance(dim, str) and allowed is not None and allowed.upper < 1 << 31:
+                found[dim] = f"dimension {dim} takes sizes up to {allowed.upper}, the model's own limit"
+    return tuple(found.values())
 
 
 def save(program: torch.export.ExportedProgram, signature: Signature, path: Path) -> None:
