@@ -64,6 +64,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 def _write(ir: Any, signature: Signature, directory: Path) -> None:
     from onnx2tf.tflite_builder import saved_model_exporter as exporter
 
+    _add_kernels(exporter)
     if missing := exporter._collect_unsupported_ops_for_model(ir):
         raise ConversionError(f"onnx2tf's SavedModel writer has no {', '.join(missing)}", component=CONVERTER.name)
     for operator in ir.operators:
@@ -77,3 +78,37 @@ def _write(ir: Any, signature: Signature, directory: Path) -> None:
         return [outputs[name] for name in signature.output_names]
 
     write_saved_model(directory, signature, call, module)
+
+
+def _add_kernels(exporter: Any) -> None:
+    """Teaches onnx2tf's writer elementwise operators that its own lowering makes and the writer lacks.
+
+    LiteRT's semantics, as in tensorflow/lite/kernels/activations.cc and elementwise.cc.
+    """
+    import tensorflow as tf
+
+    unary = {
+        "GELU": tf.nn.gelu,
+        "HARD_SWISH": lambda x: x * tf.nn.relu6(x + 3) * (1 / 6),
+        "RELU_N1_TO_1": lambda x: tf.clip_by_value(x, -1, 1),
+        "RELU_0_TO_1": lambda x: tf.clip_by_value(x, 0, 1),
+        "ROUND": tf.math.round,
+        "RSQRT": tf.math.rsqrt,
+        "SQUARE": tf.math.square,
+    }
+    binary = {"FLOOR_DIV": tf.math.floordiv, "SQUARED_DIFFERENCE": tf.math.squared_difference}
+
+    def gelu(executor: Any, operator: Any, values: Any) -> None:
+        approximate = bool(operator.options.get("approximate", False))
+        operand = executor._resolve_tensor(operator.inputs[0], values)
+        executor._assign_outputs(operator, [tf.nn.gelu(operand, approximate=approximate)], values)
+
+    for table, own, kernel in (
+        (unary, exporter._UNARY_KERNELS, exporter._kernel_unary),
+        (binary, exporter._BINARY_KERNELS, exporter._kernel_binary),
+    ):
+        for name, function in table.items():
+            if name not in exporter._REGISTERED_KERNELS:
+                own[name] = function
+                exporter._REGISTERED_KERNELS[name] = gelu if name == "GELU" else kernel
+    exporter.SUPPORTED_KERNEL_OP_TYPES.update(exporter._REGISTERED_KERNELS)
