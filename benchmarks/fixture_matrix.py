@@ -1,6 +1,6 @@
 """Every fixture, every variant, over every route of at most two steps after its capture: one table, with accuracies.
 
-Usage: python -m benchmarks.fixture_matrix [--only TEXT] [--every N] [--json FILE]
+Usage: python -m benchmarks.fixture_matrix [--only TEXT] [--variant SUFFIX] [--route ROUTE] [--every N] [--json FILE]
 
 A row passes when the signature is kept, max |Δ| is at most 1e-5 of the output's scale (and the reference is not zero),
 and the accuracy on the held-back digits is that of the source.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact
 from convkit.planner import Route, plan_routes
 from convkit.validators.comparison import runtime_of
-from convkit.workers.pool import default_pool
+from convkit.workers.pool import WorkerPool, fresh_pool
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 VARIANTS = (
@@ -68,7 +69,7 @@ def routes(source: convkit.Variant, target: str) -> list[Route]:
     return [r for r in found if not r.obstacles and sum(s.target.format is not source.format for s in r.steps) <= 2]
 
 
-def accuracy(artifact: Artifact, output: str, scratch: Path) -> float:
+def accuracy(artifact: Artifact, output: str, scratch: Path, pool: WorkerPool) -> float:
     """The share of the held-back digits that an artifact classifies right."""
     digits = np.load(FIXTURES / "digits_test.npz")
     assert artifact.signature is not None
@@ -80,7 +81,7 @@ def accuracy(artifact: Artifact, output: str, scratch: Path) -> float:
         save_arrays(path, {spec.name: digits[spec.name][start : start + BATCH].astype(spec.dtype)})
     runtime = runtime_of(artifact.variant)
     call = {"inputs": [str(p) for p in inputs], "outputs": [str(p) for p in outputs]}
-    answer = default_pool().worker(runtime.host).call(
+    answer = pool.worker(runtime.host).call(
         "convkit.workers.running:run",
         {"module": runtime.module, "artifact": artifact.to_json(), **call},
         stage="accuracy",
@@ -90,7 +91,7 @@ def accuracy(artifact: Artifact, output: str, scratch: Path) -> float:
     return float((scores.argmax(-1) == digits["label"]).mean())
 
 
-def convert(name: str, variant: str, target: str, route: Route, wanted: float, spec: str, scratch: Path) -> Row:
+def convert(name: str, variant: str, target: str, route: Route, wanted: float, spec: str, scratch: Path, pool: WorkerPool) -> Row:
     """One conversion, judged."""
     start = time.perf_counter()
     row = Row(f"{name}.{variant}", target, str(route), 0.0, False)
@@ -98,14 +99,14 @@ def convert(name: str, variant: str, target: str, route: Route, wanted: float, s
     try:
         result = convkit.convert(
             FIXTURES / name / f"{name}.{variant}", target, output,
-            route=route.names, tolerance=LIMIT, force=True, **loading(name, variant, spec),
+            route=route.names, tolerance=LIMIT, force=True, pool=pool, **loading(name, variant, spec),
         )  # fmt: skip
         validation = result.report.validation
         assert validation is not None
         row.difference = validation.required
         zero = [o for o in validation.tolerances if not any(m.scale for s in validation.sets for m in s.outputs if m.name == o)]
         scores = "logits" if "logits" in validation.tolerances else next(iter(validation.tolerances))
-        row.accuracy = accuracy(result.artifact, scores, scratch)
+        row.accuracy = accuracy(result.artifact, scores, scratch, pool)
         row.passed = result.ok and not zero and abs(row.accuracy - wanted) < 1e-6
         row.why = "" if row.passed else f"accuracy {row.accuracy} (source {wanted}), zero outputs {zero}"
     except convkit.ConvkitError as error:
@@ -118,10 +119,13 @@ def main() -> int:
     """Converts everything, prints a line each, and exits with 1 when a row fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="rows whose source, target or route contains this")
+    parser.add_argument("--variant", choices=VARIANTS, help="rows of this variant")
+    parser.add_argument("--route", help="rows of exactly this route")
     parser.add_argument("--every", type=int, default=1, help="only every Nth row")
     parser.add_argument("--json", type=Path, help="write the rows here as well")
     options = parser.parse_args()
-    sys.path.insert(0, str(FIXTURES))
+    # The pickled modules were pickled from `models`; workers inherit this.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(FIXTURES), os.environ.get("PYTHONPATH"))))
     facts = json.loads((FIXTURES / "fixtures.json").read_text())["models"]
     planned = []
     for name, fact in facts.items():
@@ -138,11 +142,13 @@ def main() -> int:
                 for target in TARGETS
                 for route in routes(kind, target)
                 if options.only in f"{name}.{variant} {target} {route}"
+                and options.variant in {None, variant}
+                and options.route in {None, str(route)}
             ]
     rows = []
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, fresh_pool() as pool:
         for case in planned[:: options.every]:
-            row = convert(*case, Path(directory))
+            row = convert(*case, Path(directory), pool)
             rows.append(row)
             told = f"{row.difference:.1e} accuracy {row.accuracy:.4f}" if row.passed else row.why
             print(

@@ -283,7 +283,7 @@ def _provisioned(route: Route, observe: Observer) -> list[str]:
         if step.host.toolchain != "main":
             observe(Event("toolchain", step.host.toolchain, running=True))
             try:
-                toolchains.ensure(step.host.toolchain, auto=True)
+                toolchains.ensure(step.host.toolchain, auto=True, progress=lambda text: observe(Event("toolchain", text)))
             except ToolchainError as error:
                 return [f"{error.message} ({error.hint})" if error.hint else error.message]
     return []

@@ -128,6 +128,10 @@ class Lines:
             self._spin(event)
             return
         self._stop()
+        if event.stage == "toolchain":
+            # Minutes may pass here, also where nothing but JSON is wanted on stdout.
+            click.echo(str(event.detail), err=True)
+            return
         if not self._shown:
             return
         self._print(event)

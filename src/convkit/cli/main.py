@@ -101,6 +101,8 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result: Any = cli.main(arguments, prog_name="convkit", standalone_mode=False)
     except ConvkitError as error:
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            _emit_error(error)
         show_error(error)
         return error.exit_code
     except click.exceptions.Exit as error:
@@ -118,6 +120,23 @@ def run(arguments: list[str] | None = None) -> int:
         _show_bug()
         return 70
     return result if isinstance(result, int) else 0
+
+
+def _emit_error(error: ConvkitError) -> None:
+    """The error as JSON on stdout, for callers that asked for JSON; a drift's whole report has been printed already."""
+    import json
+
+    if getattr(error, "report", None) is not None:
+        return
+    told = {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "gaps": list(getattr(error, "gaps", ())),
+        "exit_code": error.exit_code,
+        "log": None if error.log is None else str(error.log),
+    }
+    click.echo(json.dumps({"schema_version": 1, "error": told}, indent=2, ensure_ascii=False))
 
 
 def show_error(error: ConvkitError) -> None:
