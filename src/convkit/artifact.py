@@ -94,7 +94,7 @@ class ModelInfo:
             (ONNX; `domain::Conv` outside the default domain), `CONV_2D` (LiteRT), `aten.conv2d.default` (PyTorch, ExecuTorch),
             `Conv2D` (SavedModel, TF.js graph), layer classes (Keras, TF.js layers).
         parameters: Number of weight elements, None where it cannot be told.
-        metadata: Further facts in order (opset, producer, IR version, quantisation, delegates, …).
+        metadata: Further facts in order (opset, producer, IR version, quantization, delegates, …).
         requires: What it needs to run ("ONNX Runtime ≥ …", "custom operator X", "Flex delegate").
         notes: Things that a user should know (no shapes recorded, pickle inside, …).
         has_examples: Whether the file keeps example inputs.

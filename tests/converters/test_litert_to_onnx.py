@@ -60,7 +60,7 @@ def test_trained_models(model: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A convolution with int8 weights, activations, input and output."""
     import tensorflow as tf
 
@@ -84,12 +84,12 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return Artifact(Variant.TFLITE, directory / "m.tflite", wanted)
 
 
-def test_int8_stays_int8_and_is_exact(quantised: Artifact, tmp_path: Path) -> None:
-    wanted = quantised.signature
+def test_int8_stays_int8_and_is_exact(quantized: Artifact, tmp_path: Path) -> None:
+    wanted = quantized.signature
     assert wanted is not None
-    session = litert.load(quantised)
+    session = litert.load(quantized)
     assert wanted.differences(session.signature) == []
-    converter.convert(ConversionRequest(quantised, tmp_path / "m.onnx", wanted))
+    converter.convert(ConversionRequest(quantized, tmp_path / "m.onnx", wanted))
     arrays = {"image": np.random.default_rng(1).integers(-128, 128, (1, 6, 6, 2)).astype(np.int8)}
     reference = session.run(arrays)
     result = run(tmp_path / "m.onnx", wanted, arrays)
@@ -99,20 +99,20 @@ def test_int8_stays_int8_and_is_exact(quantised: Artifact, tmp_path: Path) -> No
     assert np.abs(reference["scores"].astype(int) - result["scores"].astype(int)).max() <= 1
 
 
-def test_dequantize_computes_in_float_between_the_edges(quantised: Artifact, tmp_path: Path) -> None:
-    def quantisers(**options: object) -> int:
+def test_dequantize_computes_in_float_between_the_edges(quantized: Artifact, tmp_path: Path) -> None:
+    def quantizers(**options: object) -> int:
         path = tmp_path / f"{len(options)}.onnx"
-        outcome = converter.convert(ConversionRequest(quantised, path, quantised.signature, options=options))
+        outcome = converter.convert(ConversionRequest(quantized, path, quantized.signature, options=options))
         assert bool(outcome.notes) == bool(options)
         return sum(node.op_type == "QuantizeLinear" for node in onnx.load(path).graph.node)
 
-    assert quantisers() > 1
-    assert quantisers(dequantize="true") == 1
+    assert quantizers() > 1
+    assert quantizers(dequantize="true") == 1
     # Well inside the calibrated range: beyond it int8 saturates and float does not.
     arrays = {"image": np.random.default_rng(1).integers(-40, 40, (1, 6, 6, 2)).astype(np.int8)}
-    assert quantised.signature is not None
-    result = run(tmp_path / "1.onnx", quantised.signature, arrays)["scores"].astype(int)
-    assert np.abs(litert.load(quantised).run(arrays)["scores"].astype(int) - result).max() <= 3
+    assert quantized.signature is not None
+    result = run(tmp_path / "1.onnx", quantized.signature, arrays)["scores"].astype(int)
+    assert np.abs(litert.load(quantized).run(arrays)["scores"].astype(int) - result).max() <= 3
 
 
 def test_custom_operator_is_a_gap_and_an_error(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""Narrow integers in a `ModelIR`: LiteRT takes int8 and its kin for quantised values, and aborts where no scale is given.
+"""Narrow integers in a `ModelIR`: LiteRT takes int8 and its kin for quantized values, and aborts where no scale is given.
 
 ONNX computes with int8, uint8, int16, uint16 and uint32 as they are. In LiteRT's arithmetic and comparisons such a tensor without
-quantisation parameters ends the process (SIGABRT: ADD of uint8, GREATER_EQUAL of int8) or is refused (LESS of uint16), so these
+quantization parameters ends the process (SIGABRT: ADD of uint8, GREATER_EQUAL of int8) or is refused (LESS of uint16), so these
 operators work on a wider type between casts. A cast back wraps around, as ONNX's arithmetic does.
 """
 

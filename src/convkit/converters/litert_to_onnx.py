@@ -1,4 +1,4 @@
-"""LiteRT → ONNX with tf2onnx: exact for int8 models, whose quantised operators it keeps as quantise/dequantise pairs."""
+"""LiteRT → ONNX with tf2onnx: exact for int8 models, whose quantized operators it keeps as quantize/dequantize pairs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONVERTER = Converter(
     ),
     cost=1.5,
     reason="exact for int8 and for convolutional models; lacks recurrent and newer operators",
-    options=(OPSET, Option("dequantize", "compute in float between the quantised inputs and outputs", False)),
+    options=(OPSET, Option("dequantize", "compute in float between the quantized inputs and outputs", False)),
 )
 
 
@@ -67,7 +67,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     write(model, request.output, signature, inputs=named.inputs, outputs=named.outputs)
     if dequantize:
         return ConversionOutcome(
-            ("quantisation was removed between the inputs and the outputs: values differ from the source's by some steps",)
+            ("quantization was removed between the inputs and the outputs: values differ from the source's by some steps",)
         )
     return ConversionOutcome()
 

@@ -54,9 +54,9 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         for graph in subgraphs:
             for operator in graph.children(3):
                 operators[_pick(codes, operator.number(0, "I"), "operator code")] += 1
-        quantisation, parameters = _weights(model, tensors)
+        quantization, parameters = _weights(model, tensors)
         signatures = _signatures(model, subgraphs, tensors)
-        metadata = _metadata(model, len(subgraphs), quantisation)
+        metadata = _metadata(model, len(subgraphs), quantization)
         if bounds := _index_bounds(subgraphs[0], tensors[0], codes, signatures[0]):
             metadata["index_bounds"] = bounds
         return ModelInfo(
@@ -107,7 +107,7 @@ def _check_buffers(model: Table, size: int) -> None:
             raise DamagedFileError(f"buffer {index} ends at byte {offset + length} of {size}")
 
 
-def _metadata(model: Table, subgraphs: int, quantisation: Counter[str]) -> dict[str, Any]:
+def _metadata(model: Table, subgraphs: int, quantization: Counter[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"schema_version": model.number(0, "I")}
     if description := model.text(3):
         found["description"] = description
@@ -117,34 +117,34 @@ def _metadata(model: Table, subgraphs: int, quantisation: Counter[str]) -> dict[
             version = _pick(buffers, entry.number(1, "I"), "buffer").raw(0)
             found["min_runtime_version"] = version.split(b"\0")[0].decode("ascii", "replace")
     found["subgraphs"] = subgraphs
-    if quantisation:
-        found["quantisation"] = dict(quantisation)
+    if quantization:
+        found["quantization"] = dict(quantization)
     return found
 
 
 def _weights(model: Table, tensors: Sequence[Sequence[Table]]) -> tuple[Counter[str], int]:
-    """How many tensors are quantised in which way ("int8 per-channel"), and the number of weight elements.
+    """How many tensors are quantized in which way ("int8 per-channel"), and the number of weight elements.
 
-    A constant counts as a weight when it is of a floating-point or a quantised type: shapes and axes are neither.
+    A constant counts as a weight when it is of a floating-point or a quantized type: shapes and axes are neither.
     """
     filled = [b.length(0, 1) > 0 or b.number(1, "Q") > 1 for b in model.children(4)]
-    quantisation: Counter[str] = Counter()
+    quantization: Counter[str] = Counter()
     elements: dict[int, int] = {}
     for tensor in (tensor for graph in tensors for tensor in graph):
         dtype = _dtype(tensor)
         scales = _scales(tensor)
         if scales:
-            quantisation[f"{dtype} {'per-channel' if scales > 1 else 'per-tensor'}"] += 1
+            quantization[f"{dtype} {'per-channel' if scales > 1 else 'per-tensor'}"] += 1
         buffer = tensor.number(2, "I")
         if _pick(filled, buffer, "buffer") and (scales or "float" in dtype):
             elements[buffer] = math.prod(tensor.numbers(0, "i"))
-    return quantisation, sum(elements.values())
+    return quantization, sum(elements.values())
 
 
 def _scales(tensor: Table) -> int:
-    """The number of quantisation scales, 0 for a tensor that is not quantised."""
-    quantisation = tensor.child(4)
-    return 0 if quantisation is None else quantisation.length(2, 4)
+    """The number of quantization scales, 0 for a tensor that is not quantized."""
+    quantization = tensor.child(4)
+    return 0 if quantization is None else quantization.length(2, 4)
 
 
 def _index_bounds(subgraph: Table, tensors: Sequence[Table], codes: Sequence[str], signature: Signature) -> dict[str, int]:

@@ -32,7 +32,7 @@ OpDef: name=1 string, input_arg=2 *ArgDef, output_arg=3 *ArgDef
 ArgDef: name=1 string
 """
 
-# numpy's names of `enum DataType` (tensorflow/core/framework/types.proto); quantised types have their storage's.
+# numpy's names of `enum DataType` (tensorflow/core/framework/types.proto); quantized types have their storage's.
 DTYPES = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64", 9: "int64",
     10: "bool", 11: "int8", 12: "uint8", 13: "int32", 14: "bfloat16", 15: "int16", 16: "uint16", 17: "uint16",

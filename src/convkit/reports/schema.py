@@ -70,7 +70,7 @@ class OutputMetrics:
         max_rel: max |Δ| / |reference| over elements above a thousandth of the scale.
         rmse: Root of the mean squared Δ.
         cosine: Cosine similarity of the flattened tensors; None for non-float outputs and zero vectors.
-        sqnr_db: Signal to quantisation-noise ratio in dB; None where they are equal, or the reference is zero.
+        sqnr_db: Signal to quantization-noise ratio in dB; None where they are equal, or the reference is zero.
         top1: Share of rows whose argmax over the last axis agrees; None where the output is no table of scores.
         required: The smallest relative tolerance that would have passed.
         allowed: The relative tolerance that it was held to; above the default where the source itself is noisier.

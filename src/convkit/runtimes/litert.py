@@ -26,7 +26,7 @@ RUNTIME = Runtime(
 
 @dataclass(frozen=True)
 class LiteRTSession:
-    """A loaded model (`components.Session`); quantised inputs and outputs are raw integers."""
+    """A loaded model (`components.Session`); quantized inputs and outputs are raw integers."""
 
     signature: Signature
     invoke: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]

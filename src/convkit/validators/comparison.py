@@ -144,7 +144,7 @@ class Comparison:
                 hint="its outputs are " + ", ".join(signature.output_names),
             )
         operators = sum((self.source_info or target).operators.values())
-        quantized = any("quantization" in i.metadata for i in (self.source_info, target) if i is not None)
+        quantized = any(_is_quantized(i) for i in (self.source_info, target) if i is not None)
         return {
             t.name: Tolerance(own.get(t.name, own[""]) if "" in own else own[t.name], "given")
             if "" in own or t.name in own
@@ -256,6 +256,11 @@ def _aligned(wanted: Signature, found: Signature | None) -> Signature:
     if found is None or set(found.input_names) != set(wanted.input_names):
         return wanted
     return found if set(found.output_names) == set(wanted.output_names) else wanted
+
+
+def _is_quantized(info: ModelInfo) -> bool:
+    """Whether a model computes in integers: LiteRT says so of its tensors, the others have operators for it."""
+    return "quantization" in info.metadata or any("quantize" in operator.lower() for operator in info.operators)
 
 
 def _sizes(signature: Signature, arrays: Mapping[str, Any]) -> dict[str, int]:

@@ -34,7 +34,7 @@ def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> To
         quantized: Whether the model computes in 8-bit integers.
     """
     if quantized and dtype.startswith(("float", "int8", "uint8")):
-        return Tolerance(2e-2, "quantised to 8 bits: runtimes round requantisation differently by a step or two")
+        return Tolerance(2e-2, "quantized to 8 bits: runtimes round requantization differently by a step or two")
     if dtype in _HALF:
         return Tolerance(_HALF[dtype], f"{dtype} keeps {11 if dtype == 'float16' else 8} bits of mantissa")
     if dtype.startswith(("float", "complex")):
