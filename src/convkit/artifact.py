@@ -138,20 +138,26 @@ class ModelInfo:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    """The files of a model: all below a directory; a file, and the external data that exporters put beside it."""
+    if path.is_dir():
+        return sorted(p for p in path.rglob("*") if p.is_file())
+    data = path.with_name(f"{path.name}.data")
+    return [path, data] if data.is_file() else [path]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a directory."""
+    """Bytes of a file with its external data, or of all files below a directory."""
     return sum(p.stat().st_size for p in _files(path))
 
 
 def digest_of(path: Path) -> str:
-    """`sha256:…` of a file, or of a directory's relative names and contents in order."""
+    """`sha256:…` of a file's content; of relative names and contents in order where a model is several files."""
     total = hashlib.sha256()
-    for file in _files(path):
-        if path.is_dir():
-            total.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+    files = _files(path)
+    base = path if path.is_dir() else path.parent
+    for file in files:
+        if path.is_dir() or len(files) > 1:
+            total.update(f"{file.relative_to(base).as_posix()}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 total.update(block)

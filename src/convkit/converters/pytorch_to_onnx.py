@@ -33,8 +33,9 @@ CONVERTER = Converter(
     options=(_OPSET,),
 )
 
-# protobuf cannot hold 2 GiB; the rest is room for the graph.
-SINGLE_FILE_LIMIT = 1_800_000_000
+# Bytes of weights up to which they go into the file itself. Serializing holds every weight twice, and every reader of the
+# file parses them all; beside it they are written and mapped as they are. 2 GiB is what protobuf can hold at all.
+SINGLE_FILE_LIMIT = 64 << 20
 
 
 @without_batch_heuristics()
