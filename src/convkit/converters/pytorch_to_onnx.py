@@ -56,7 +56,7 @@ def check(request: ConversionRequest) -> list[Finding]:
 
 @without_batch_heuristics()
 def convert(request: ConversionRequest) -> ConversionOutcome:
-    """Writes one `.onnx` file; weights above 1.8 GB go to `<name>.data` beside it.
+    """Writes one `.onnx` file; weights above 64 MiB go to `<name>.data` beside it.
 
     Raises:
         ConversionError: The exporter does not know an operator (all of them are named), or fails.

@@ -55,7 +55,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     pytorch_capture.save(program, request.signature, request.output)
     loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
     notes = pytorch_capture.limits(program, request.signature)
-    return ConversionOutcome((*notes, _TRACED) if _is_traced(request) else notes)
+    return ConversionOutcome((*notes, *loading.trace_notes(request.source)))
 
 
 def _remove_assertions(block: Any) -> None:
@@ -70,14 +70,3 @@ def _remove_assertions(block: Any) -> None:
             inside = [n.kind() for inner in node.blocks() for n in inner.nodes()]
             if "prim::RaiseException" in inside and not any(k == "prim::SetAttr" or k.endswith("_") for k in inside):
                 node.destroy()
-
-
-_TRACED = "the file is a trace: branches that were not taken when it was traced are not in it"
-
-
-def _is_traced(request: ConversionRequest) -> bool:
-    """Whether the file keeps traced inputs, which only `torch.jit.trace` writes."""
-    import zipfile
-
-    with zipfile.ZipFile(request.source.path) as archive:
-        return any(name.endswith("traced_inputs.pkl") for name in archive.namelist())

@@ -116,18 +116,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         onnx.save(model, request.output, save_as_external_data=True, location=f"{request.output.name}.data")
     else:
         onnx.save(model, request.output)
-    return ConversionOutcome((_TRACED,) if _is_traced(request) else ())
-
-
-_TRACED = "the file is a trace: branches that were not taken when it was traced are not in it"
-
-
-def _is_traced(request: ConversionRequest) -> bool:
-    """Whether the file keeps traced inputs, which only `torch.jit.trace` writes."""
-    import zipfile
-
-    with zipfile.ZipFile(request.source.path) as archive:
-        return any(name.endswith("traced_inputs.pkl") for name in archive.namelist())
+    return ConversionOutcome(loading.trace_notes(request.source))
 
 
 def _opset(request: ConversionRequest) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import itertools
 import keyword
+import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "root_module",
     "to_numpy",
     "to_torch",
+    "trace_notes",
 ]
 
 SIGNATURE_FILE = "convkit.json"
@@ -308,6 +310,13 @@ def root_module(inner: Any, names: Sequence[str]) -> torch.nn.Module:
 def _identifier(name: str) -> str:
     cleaned = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
     return cleaned if cleaned.isidentifier() and not keyword.iskeyword(cleaned) else f"input_{cleaned}"
+
+
+def trace_notes(artifact: Artifact) -> tuple[str, ...]:
+    """What the user of a trace should know; nothing for a script. Only `torch.jit.trace` stores traced inputs."""
+    with zipfile.ZipFile(artifact.path) as archive:
+        traced = any(name.endswith("traced_inputs.pkl") for name in archive.namelist())
+    return ("the file is a trace: branches that were not taken when it was traced are not in it",) if traced else ()
 
 
 def dtype_name(dtype: torch.dtype) -> str:
