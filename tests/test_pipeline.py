@@ -101,7 +101,7 @@ def test_the_source_is_never_written_to(model, tmp_path, pool):
         convkit.convert(source, "litert", source, force=True, pool=pool)
 
 
-@pytest.mark.parametrize("stage", ["source", "convert", "validate"])
+@pytest.mark.parametrize("stage", ["source", "check", "convert", "validate"])
 def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixtures, tmp_path, pool):
     """The worker is stopped when the stage begins and killed a moment later: the call is under way for certain."""
     killed: list[float] = []
@@ -133,6 +133,33 @@ def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixture
         convert(kill)
     assert time.monotonic() - killed[0] < 1
     assert caught.value.log is not None
+    assert everything_in(tmp_path) == []
+    assert convert().ok
+
+
+@pytest.mark.parametrize("group", ["litert", "onnxruntime"])
+def test_either_side_of_a_validation_may_die(group, model, tmp_path, pool):
+    killed: list[float] = []
+
+    def kill(event):
+        if event.stage == "validate" and event.running and not killed:
+            pid = pool.running()[group]
+            os.kill(pid, signal.SIGSTOP)
+
+            def finish():
+                killed.append(time.monotonic())
+                os.kill(pid, signal.SIGKILL)
+
+            threading.Timer(0.3, finish).start()
+
+    def convert(observe=None):
+        return convkit.convert(
+            model("digits_cnn", "onnx"), "litert", tmp_path / "a.tflite", route=["onnx2tf"], pool=pool, observe=observe
+        )
+
+    with pytest.raises(convkit.WorkerCrashError, match="SIGKILL"):
+        convert(kill)
+    assert time.monotonic() - killed[0] < 1
     assert everything_in(tmp_path) == []
     assert convert().ok
 
