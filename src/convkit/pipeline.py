@@ -363,7 +363,7 @@ def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitErr
         f"none of {len(errors)} routes could convert: {told}",
         stage=failures[0].stage,
         component=failures[0].component,
-        hint=failures[0].hint,
+        hint="; or ".join(dict.fromkeys(e.hint for e in errors if e.hint)),
         log=failures[0].log,
     )
 
