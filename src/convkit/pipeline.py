@@ -154,7 +154,9 @@ class _Journey:
             attempt.verdict = Verdict.GAP
             self.dead_ends.add((step.name,))
             raise OperatorGapError(
-                f"{step.name} does not accept {', '.join(f.operator for f in gaps)}", gaps=[str(g) for g in gaps]
+                f"{step.name} does not accept " + ", ".join(f"{f.operator} ({f.reason})" for f in gaps),
+                gaps=[str(g) for g in gaps],
+                hint="; or ".join(dict.fromkeys(f.hint for f in gaps if f.hint)),
             )
 
     def _convert(self, route: Route, attempt: Attempt) -> Artifact:

@@ -186,7 +186,7 @@ def check(request: ConversionRequest, component: str) -> list[Finding]:
             operator,
             len(nodes),
             Verdict.GAP,
-            f"onnx2tf: {nodes[0]['message']}",
+            _in_words(nodes[0]["message"]),
             tuple(n["node_name"] for n in nodes),
             hint="replace it in the model, or see `convkit plan` for another route",
         )
@@ -377,15 +377,20 @@ def _reject_custom_operators(ir: Any, component: str) -> None:
 _CUSTOM_ONLY = re.compile(r"custom-op candidate.*\bop=(\w+)")
 
 
+def _in_words(message: str) -> str:
+    """onnx2tf's message, without its advice to write custom operators."""
+    if match := _CUSTOM_ONLY.search(message):
+        return f"it has no builtin form for the model's {match[1]} (as it is used there: dynamic shapes, optional inputs)"
+    return message
+
+
 def _failure(error: BaseException, component: str) -> ConversionError:
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
     text = " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__
-    if match := _CUSTOM_ONLY.search(text):
-        text = f"it has no builtin form for the model's {match[1]} (as it is used there: dynamic shapes, optional inputs)"
     return ConversionError(
-        f"onnx2tf cannot lower the model: {text[:600]}",
+        f"onnx2tf cannot lower the model: {_in_words(text)[:600]}",
         component=component,
         hint="dynamic dimensions can be fixed at the sizes of real inputs: --option static=true --inputs data.npz",
     )

@@ -58,12 +58,14 @@ def check(request: ConversionRequest) -> list[Finding]:
     findings = []
     for kind, count in sorted(counts.items()):
         if kind in places:
-            reason = "the module changes its own attributes" if kind == "prim::SetAttr" else "it has no ONNX translation"
             where = tuple(p for p in places[kind] if p)
-            findings.append(Finding(kind, count, Verdict.GAP, reason, where, _WAY_OUT))
+            stateful = kind == "prim::SetAttr"
+            reason = "the module keeps state between calls" if stateful else "it has no ONNX translation"
+            findings.append(Finding(kind, count, Verdict.GAP, reason, where, _STATELESS if stateful else _WAY_OUT))
     return findings + [Finding(k, c, Verdict.LEGAL) for k, c in sorted(counts.items()) if k not in places]
 
 
+_STATELESS = "export the inner module, which takes its state as an input and returns it"
 _WAY_OUT = "export the original module with torch.export.save, if you have its source"
 
 
@@ -190,7 +192,7 @@ def _refuse_state(module: Any) -> None:
         raise ConversionError(
             f"the module keeps state between calls, which ONNX cannot hold: it assigns {', '.join(changed)}",
             component=CONVERTER.name,
-            hint="export the inner module, which takes its state as an input and returns it",
+            hint=_STATELESS,
         )
 
 
