@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -73,3 +76,17 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"), staging(tmp_path / "file" / "model", force=False):
         pytest.fail("must not start")
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    ended.wait()
+    abandoned = tmp_path / f".model.convkit-{ended.pid}-abc"
+    in_use = tmp_path / f".model.convkit-{os.getpid()}-abc"
+    other = tmp_path / f".other.convkit-{ended.pid}-abc"
+    for directory in (abandoned, in_use, other):
+        directory.mkdir()
+    with staging(tmp_path / "model", force=False):
+        assert not abandoned.exists()
+    assert in_use.exists()
+    assert other.exists()

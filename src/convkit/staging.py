@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from convkit.errors import OutputExistsError, UsageError
 
@@ -63,6 +66,15 @@ def _exists(path: Path) -> OutputExistsError:
     return OutputExistsError(f"{path} exists", hint="add --force to overwrite it, or choose another --output")
 
 
+def _clear_abandoned(output: Path) -> None:
+    """Removes what a process that was killed (SIGKILL, power) has left of an earlier conversion to the same output."""
+    mark = f".{output.name}.convkit-"
+    for left in output.parent.iterdir():
+        owner = left.name.removeprefix(mark).partition("-")[0]
+        if left.name.startswith(mark) and owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def staging(output: Path, force: bool) -> Iterator[Staging]:
     """A staging area for `output`; gone when the block ends, whatever happens.
@@ -75,7 +87,8 @@ def staging(output: Path, force: bool) -> Iterator[Staging]:
         raise _exists(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix=f".{output.name}.convkit-", dir=output.parent))
+        _clear_abandoned(output)
+        directory = Path(tempfile.mkdtemp(prefix=f".{output.name}.convkit-{os.getpid()}-", dir=output.parent))
     except OSError as error:
         raise UsageError(f"cannot write to {output.parent}: {error.strerror}", hint="choose another --output") from error
     area = Staging(directory, output, force)
