@@ -38,7 +38,8 @@ lock:
 	build/lock/bin/python -m pip install --quiet --upgrade pip
 	build/lock/bin/python -m pip install torch==2.13.0
 	build/lock/bin/python -m pip install ".[all,dev]"
-	build/lock/bin/python -m pip freeze --exclude convkit-models | sed 's/+cpu//' > requirements.lock
+	echo "# What the README's two commands install; made by \`make lock\` from pyproject.toml's ranges." > requirements.lock
+	build/lock/bin/python -m pip freeze --all --exclude convkit-models --exclude pip | sed 's/+cpu//' >> requirements.lock
 
 clean:
 	rm -rf $(VENV) build demo-out
