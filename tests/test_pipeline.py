@@ -177,3 +177,17 @@ def test_the_parent_imports_no_framework(model, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_toolchain_that_is_not_installed_costs_its_routes_and_says_so(model, tmp_path, monkeypatch):
+    """Never a traceback: offline the route is lost with the command to run; a route without it is taken."""
+    from convkit.workers.pool import fresh_pool
+
+    monkeypatch.setenv("CONVKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CONVKIT_OFFLINE", "1")
+    (tmp_path / "out").mkdir()
+    with fresh_pool() as pool:
+        with pytest.raises(convkit.NoRouteError, match="onnx2tf"):
+            convkit.convert(model("digits_cnn", "onnx"), "litert", tmp_path / "out" / "a.tflite", pool=pool)
+        assert everything_in(tmp_path / "out") == []
+        assert convkit.convert(model("digits_cnn", "keras"), "litert", tmp_path / "out" / "b.tflite", pool=pool).ok

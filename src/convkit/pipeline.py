@@ -10,7 +10,15 @@ from pathlib import Path
 from convkit import sources
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.components import ConversionOutcome, ConversionRequest, Converter
-from convkit.errors import ConversionError, ConvkitError, DriftError, NoRouteError, OperatorGapError, UsageError
+from convkit.errors import (
+    ConversionError,
+    ConvkitError,
+    DriftError,
+    NoRouteError,
+    OperatorGapError,
+    ToolchainError,
+    UsageError,
+)
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding
 from convkit.legalization.target import Verdict as Legality
@@ -81,8 +89,9 @@ def convert(
             report.attempts.append(attempt)
             observe(Event("route", route))
             try:
+                _provision(route, observe)
                 made = journey.travel(route, attempt)
-            except (ConversionError, OperatorGapError, DriftError) as error:
+            except (ConversionError, OperatorGapError, DriftError, ToolchainError) as error:
                 attempt.error = _error_json(error)
                 errors.append(error)
                 observe(Event("failed", error))
@@ -258,37 +267,42 @@ def _chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list
 
 
 def _runnable(routes: list[Route], options: ConvertOptions, observe: Observer) -> list[Route]:
-    """The routes whose packages and toolchains are there; toolchains of the best route are provisioned."""
+    """The routes whose packages are there, and whose toolchains are there or may be installed when they are reached.
+
+    The first one is made ready now, because its workers are about to start.
+    """
     ready: list[Route] = []
     obstacles: list[str] = []
     for route in routes:
-        if not route.obstacles:
-            ready.append(route)
-        elif route.installable and options.install and not ready:
-            if problems := _provisioned(route, observe):
-                obstacles.extend(problems)
-            else:
-                ready.append(route)
-        else:
+        if route.obstacles and not (route.installable and options.install):
             obstacles.extend(f"{route} needs {o}" for o in route.obstacles)
+            continue
+        if not ready:
+            try:
+                _provision(route, observe)
+            except ToolchainError as error:
+                obstacles.append(f"{error.message} ({error.hint})" if error.hint else error.message)
+                continue
+        ready.append(route)
     if not ready:
         raise NoRouteError("no route can run here: " + "; ".join(dict.fromkeys(obstacles)), hint="convkit doctor")
     return ready
 
 
-def _provisioned(route: Route, observe: Observer) -> list[str]:
-    """Installs the toolchains of a route; what went wrong, if anything."""
-    from convkit.errors import ToolchainError
+def _provision(route: Route, observe: Observer) -> None:
+    """Installs the toolchains of a route that are not there yet.
+
+    Raises:
+        ToolchainError: One cannot be installed, or must not be (`CONVKIT_OFFLINE=1`).
+    """
+    if not route.obstacles:
+        return
     from convkit.workers import toolchains
 
     for step in route.steps:
         if step.host.toolchain != "main":
             observe(Event("toolchain", step.host.toolchain, running=True))
-            try:
-                toolchains.ensure(step.host.toolchain, auto=True, progress=lambda text: observe(Event("toolchain", text)))
-            except ToolchainError as error:
-                return [f"{error.message} ({error.hint})" if error.hint else error.message]
-    return []
+            toolchains.ensure(step.host.toolchain, auto=True, progress=lambda text: observe(Event("toolchain", text)))
 
 
 def _warm_up(artifact: Artifact, route: Route, target: Format, options: ConvertOptions, pool: WorkerPool) -> None:
@@ -359,8 +373,8 @@ def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitErr
             hint="convkit check lists every gap; --force tries the conversion all the same",
         )
     failures = [e for e in errors if isinstance(e, ConversionError)]
-    if len(errors) == 1:
-        return failures[0]
+    if len(errors) == 1 or not failures:
+        return errors[0]
     return ConversionError(
         f"none of {len(errors)} routes could convert: {told}",
         stage=failures[0].stage,
@@ -388,6 +402,8 @@ def check_routes(
     routes = _runnable(_chosen(artifact, target, options), options, observe)
     source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
     judged: dict[str, list[Finding] | None] = {}
+    # A look installs no more than the best route needs.
+    routes = [routes[0], *(r for r in routes[1:] if not r.obstacles)]
     for route in routes:
         step = route.steps[0]
         if step.name not in judged:
