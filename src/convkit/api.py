@@ -18,8 +18,8 @@ from convkit.signature import TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convkit.events import Observer
     from convkit.legalization.target import Finding
-    from convkit.pipeline import Observer
     from convkit.planner import Route
     from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
     from convkit.workers.pool import WorkerPool
@@ -142,6 +142,7 @@ def convert(
         ConvkitError: See `convkit.errors`; nothing is left half-written.
     """
     from convkit import live, pipeline
+    from convkit.events import ignore
     from convkit.workers.pool import default_pool
 
     target = _target(to)
@@ -174,7 +175,7 @@ def convert(
             chosen,
             source,
             pool or default_pool(),
-            observe or pipeline.ignore,
+            observe or ignore,
         )
     assert report.artifact is not None
     return ConversionResult(report.artifact, report.verdict, report)
@@ -201,7 +202,8 @@ def check(
     Raises:
         ConvkitError: The model cannot be read, or no route leads there.
     """
-    from convkit import pipeline
+    from convkit.checking import check_routes
+    from convkit.events import ignore
     from convkit.workers.pool import default_pool
 
     with (
@@ -210,14 +212,14 @@ def check(
     ):
         options = ConvertOptions(inputs=described, via=None if via is None else _target(via), timeout=timeout, install=install)
         return CheckResult(
-            pipeline.check_routes(
+            check_routes(
                 path,
                 _target(to),
                 options,
                 _pytorch(model_factory, weights, trust_pickle),
                 pool or default_pool(),
                 Path(scratch),
-                observe or pipeline.ignore,
+                observe or ignore,
             )
         )
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from convkit import sources
+from convkit import routing, sources
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.components import ConversionOutcome, ConversionRequest, Converter
 from convkit.errors import (
     ConversionError,
     ConvkitError,
     DriftError,
-    NoRouteError,
     OperatorGapError,
     ToolchainError,
     UsageError,
 )
+from convkit.events import Event, Observer, ignore
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding
 from convkit.legalization.target import Verdict as Legality
 from convkit.options import ConvertOptions
-from convkit.planner import Route, plan_routes
+from convkit.planner import Route
 from convkit.registry import installed_version, runtime_for
 from convkit.reports.schema import Attempt, ConversionReport, Stage, ValidationReport, Verdict
 from convkit.sources import Source
@@ -31,23 +30,7 @@ from convkit.staging import Staging, staging
 from convkit.validators.comparison import Comparison, runtime_of
 from convkit.workers.pool import WorkerPool
 
-__all__ = ["Event", "Observer", "check_routes", "convert", "ignore"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something happened: `stage` is the label of the terminal's line, `detail` what it says or shows."""
-
-    stage: str
-    detail: object
-    running: bool = False
-
-
-Observer = Callable[[Event], None]
-
-
-def ignore(event: Event) -> None:
-    """The observer of those who only want the result."""
+__all__ = ["convert"]
 
 
 def convert(
@@ -73,7 +56,7 @@ def convert(
     artifact, info = sources.identify(model, pytorch)
     output = _output_path(artifact, target, options)
     with staging(output, options.force) as area:
-        routes = _runnable(_chosen(artifact, target, options), options, observe)
+        routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
         _warm_up(artifact, routes[0], target, options, pool)
         observe(Event("source", artifact, running=True))
         source = sources.describe(artifact, info, options.inputs, area.directory, pool, options.timeout)
@@ -89,7 +72,7 @@ def convert(
             report.attempts.append(attempt)
             observe(Event("route", route))
             try:
-                _provision(route, observe)
+                routing.provision(route, observe)
                 made = journey.travel(route, attempt)
             except (ConversionError, OperatorGapError, DriftError, ToolchainError) as error:
                 attempt.error = _error_json(error)
@@ -246,65 +229,6 @@ def _report_path(output: Path) -> Path:
     return output.with_name(output.name + ".convkit.json")
 
 
-def _chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list[Route]:
-    """The planner's routes, or the one that the user named."""
-    routes = plan_routes(artifact.variant, target, via=options.via)
-    known = {o.name: o for route in routes for step in route.steps for o in step.options}
-    if unknown := set(options.converter_options) - set(known):
-        raise UsageError(
-            f"no converter on the way has the option {', '.join(sorted(unknown))}",
-            hint="; ".join(f"{o.name}: {o.help}" for o in known.values()) or "leave it out: the converters here have none",
-        )
-    if options.route is None:
-        return routes
-    named = [r for r in routes if tuple(r.names) == options.route]
-    if not named:
-        raise UsageError(
-            f"there is no route {' → '.join(options.route)}",
-            hint="the routes are " + "; ".join(",".join(r.names) for r in routes),
-        )
-    return named
-
-
-def _runnable(routes: list[Route], options: ConvertOptions, observe: Observer) -> list[Route]:
-    """The routes whose packages are there, and whose toolchains are there or may be installed when they are reached.
-
-    The first one is made ready now, because its workers are about to start.
-    """
-    ready: list[Route] = []
-    obstacles: list[str] = []
-    for route in routes:
-        if route.obstacles and not (route.installable and options.install):
-            obstacles.extend(f"{route} needs {o}" for o in route.obstacles)
-            continue
-        if not ready:
-            try:
-                _provision(route, observe)
-            except ToolchainError as error:
-                obstacles.append(f"{error.message} ({error.hint})" if error.hint else error.message)
-                continue
-        ready.append(route)
-    if not ready:
-        raise NoRouteError("no route can run here: " + "; ".join(dict.fromkeys(obstacles)), hint="convkit doctor")
-    return ready
-
-
-def _provision(route: Route, observe: Observer) -> None:
-    """Installs the toolchains of a route that are not there yet.
-
-    Raises:
-        ToolchainError: One cannot be installed, or must not be (`CONVKIT_OFFLINE=1`).
-    """
-    if not route.obstacles:
-        return
-    from convkit.workers import toolchains
-
-    for step in route.steps:
-        if step.host.toolchain != "main":
-            observe(Event("toolchain", step.host.toolchain, running=True))
-            toolchains.ensure(step.host.toolchain, auto=True, progress=lambda text: observe(Event("toolchain", text)))
-
-
 def _warm_up(artifact: Artifact, route: Route, target: Format, options: ConvertOptions, pool: WorkerPool) -> None:
     """Starts every worker that the best route needs, so that their imports overlap."""
     for step in route.steps:
@@ -382,39 +306,3 @@ def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitErr
         hint="; or ".join(dict.fromkeys(e.hint for e in errors if e.hint)),
         log=failures[0].log,
     )
-
-
-def check_routes(
-    model: Path | None,
-    target: Format,
-    options: ConvertOptions,
-    pytorch: PyTorchSource,
-    pool: WorkerPool,
-    scratch: Path,
-    observe: Observer = ignore,
-) -> list[tuple[Route, list[Finding] | None]]:
-    """What each runnable route's first converter says of the model's operators, without converting.
-
-    Returns:
-        Per route its findings; None where its converter cannot tell in advance.
-    """
-    artifact, info = sources.identify(model, pytorch)
-    routes = _runnable(_chosen(artifact, target, options), options, observe)
-    source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
-    judged: dict[str, list[Finding] | None] = {}
-    # A look installs no more than the best route needs.
-    routes = [routes[0], *(r for r in routes[1:] if not r.obstacles)]
-    for route in routes:
-        step = route.steps[0]
-        if step.name not in judged:
-            request = ConversionRequest(source.artifact, scratch / "unused", source.artifact.signature, source.examples, {})
-            answer = pool.worker(step.host).call(
-                "convkit.workers.running:check",
-                {"module": step.module, "request": request.to_json()},
-                stage="check",
-                component=step.name,
-                timeout=options.timeout,
-            )
-            found = answer.result
-            judged[step.name] = None if found is None else [Finding.from_json(f) for f in found]
-    return [(route, judged[route.steps[0].name]) for route in routes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from convkit.pipeline import Event
+    from convkit.events import Event
 
 __all__ = ["Lines", "emit_json", "model_options", "parse_dynamic", "parse_pairs", "run_options"]
 
