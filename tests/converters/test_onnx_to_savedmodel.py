@@ -55,10 +55,22 @@ def test_signature_and_numbers(worker, tmp_path, build):
 
 
 @pytest.mark.slow
-def test_an_operator_that_the_writer_lacks_is_named(worker, tmp_path):
-    proto = models.model([("HardSwish", "x", "y")], [models.tensor("x", 2, 3)], [models.tensor("y", 2, 3)])
+@pytest.mark.parametrize("operator", ["HardSwish", "Gelu"])
+def test_operators_that_convkit_adds_to_the_writer(operator, worker, tmp_path):
+    proto = models.model([(operator, "x", "y")], [models.tensor("x", 2, 3)], [models.tensor("y", 2, 3)], opset=20)
     source = models.save(proto, tmp_path / "model.onnx")
-    with pytest.raises(ConversionError, match="HARD_SWISH") as caught:
+    result = convert(worker, source, tmp_path / "out.savedmodel")
+    feeds = models.feeds_for(source.signature, 2)
+    wanted = onnx_runtime.load(source).run(feeds)["y"]
+    np.testing.assert_allclose(savedmodel_runtime.load(result).run(feeds)["y"], wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_an_operator_that_the_writer_lacks_is_named(worker, tmp_path):
+    edges = [models.tensor(name, 2, 3, dtype="int32") for name in "abc"]
+    proto = models.model([("BitwiseXor", "a b", "c")], edges[:2], edges[2:])
+    source = models.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(ConversionError, match="BITWISE_XOR") as caught:
         convert(worker, source, tmp_path / "out.savedmodel")
     assert caught.value.component == "onnx2tf-savedmodel"
     assert not (tmp_path / "out.savedmodel").exists()
