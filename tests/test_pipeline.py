@@ -101,15 +101,17 @@ def test_the_source_is_never_written_to(model, tmp_path, pool):
         convkit.convert(source, "litert", source, force=True, pool=pool)
 
 
-@pytest.mark.parametrize("stage", ["source", "check", "convert", "validate"])
-def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixtures, tmp_path, pool):
-    """The worker is stopped when the stage begins and killed a moment later: the call is under way for certain."""
+def killer(stage, group, pool):
+    """An observer that kills a group's worker in a stage, and when it did.
+
+    The worker is stopped when the stage begins and killed a moment later: the call is under way for certain.
+    """
     killed: list[float] = []
 
     def kill(event):
         if event.stage != stage or not event.running or killed:
             return
-        pid = pool.running()["torch"]
+        pid = pool.running()[group]
         os.kill(pid, signal.SIGSTOP)
 
         def finish():
@@ -117,6 +119,13 @@ def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixture
             os.kill(pid, signal.SIGKILL)
 
         threading.Timer(0.3, finish).start()
+
+    return kill, killed
+
+
+@pytest.mark.parametrize("stage", ["source", "check", "convert", "validate"])
+def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixtures, tmp_path, pool):
+    kill, killed = killer(stage, "torch", pool)
 
     def convert(observe=None):
         return convkit.convert(
@@ -139,18 +148,7 @@ def test_a_worker_killed_in_any_stage_is_an_error_within_a_second(stage, fixture
 
 @pytest.mark.parametrize("group", ["litert", "onnxruntime"])
 def test_either_side_of_a_validation_may_die(group, model, tmp_path, pool):
-    killed: list[float] = []
-
-    def kill(event):
-        if event.stage == "validate" and event.running and not killed:
-            pid = pool.running()[group]
-            os.kill(pid, signal.SIGSTOP)
-
-            def finish():
-                killed.append(time.monotonic())
-                os.kill(pid, signal.SIGKILL)
-
-            threading.Timer(0.3, finish).start()
+    kill, killed = killer("validate", group, pool)
 
     def convert(observe=None):
         return convkit.convert(

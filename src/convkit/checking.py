@@ -6,15 +6,29 @@ from pathlib import Path
 
 from convkit import routing, sources
 from convkit.artifact import PyTorchSource
-from convkit.components import ConversionRequest
+from convkit.components import ConversionRequest, Converter
 from convkit.events import Observer, ignore
 from convkit.formats import Format
 from convkit.legalization.target import Finding
 from convkit.options import ConvertOptions
 from convkit.planner import Route
-from convkit.workers.pool import WorkerPool
+from convkit.workers.pool import Answer, WorkerPool
 
-__all__ = ["check_routes"]
+__all__ = ["check_routes", "judge"]
+
+
+def judge(
+    step: Converter, request: ConversionRequest, pool: WorkerPool, timeout: float | None
+) -> tuple[list[Finding] | None, Answer]:
+    """What one converter says of a model's operators (None where it cannot tell in advance), and its worker's answer."""
+    answer = pool.worker(step.host).call(
+        "convkit.workers.running:check",
+        {"module": step.module, "request": request.to_json()},
+        stage="check",
+        component=step.name,
+        timeout=timeout,
+    )
+    return None if answer.result is None else [Finding.from_json(f) for f in answer.result], answer
 
 
 def check_routes(
@@ -41,13 +55,5 @@ def check_routes(
         step = route.steps[0]
         if step.name not in judged:
             request = ConversionRequest(source.artifact, scratch / "unused", source.artifact.signature, source.examples, {})
-            answer = pool.worker(step.host).call(
-                "convkit.workers.running:check",
-                {"module": step.module, "request": request.to_json()},
-                stage="check",
-                component=step.name,
-                timeout=options.timeout,
-            )
-            found = answer.result
-            judged[step.name] = None if found is None else [Finding.from_json(f) for f in found]
+            judged[step.name], _ = judge(step, request, pool, options.timeout)
     return [(route, judged[route.steps[0].name]) for route in routes]

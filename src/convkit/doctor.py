@@ -9,7 +9,7 @@ from typing import Any, Literal
 from convkit import __version__
 from convkit.components import Converter, Runtime
 from convkit.errors import ConvkitError
-from convkit.registry import broken_plugins, converters, installed_version, runtimes
+from convkit.registry import broken_plugins, converters, installed_version, lacking_packages, runtimes
 from convkit.workers import toolchains
 from convkit.workers.locations import cache_directory
 from convkit.workers.pool import fresh_pool
@@ -39,7 +39,7 @@ def examine() -> list[Finding]:
         components: list[Converter | Runtime] = [*converters(), *runtimes()]
         for component in components:
             host = component.host
-            lacking = [p for p in host.packages if host.toolchain == "main" and installed_version(p) is None]
+            lacking = lacking_packages(host)
             if lacking:
                 found.append(Finding("missing", component.name, f"pip install {' '.join(lacking)}"))
                 continue

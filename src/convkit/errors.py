@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convkit.reports.schema import ConversionReport
@@ -46,6 +46,16 @@ class ConvkitError(Exception):
         self.message = message
         self.hint = hint
         self.log = log
+
+    def to_json(self) -> dict[str, Any]:
+        """What reports and `--json` say of an error."""
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "gaps": list(getattr(self, "gaps", ())),
+            "log": None if self.log is None else str(self.log),
+        }
 
 
 class UsageError(ConvkitError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convkit import routing, sources
 from convkit.artifact import Artifact, PyTorchSource
+from convkit.checking import judge
 from convkit.components import ConversionOutcome, ConversionRequest, Converter
 from convkit.errors import (
     ConversionError,
@@ -19,7 +20,6 @@ from convkit.errors import (
 )
 from convkit.events import Event, Observer, ignore
 from convkit.formats import Format, Variant
-from convkit.legalization.target import Finding
 from convkit.legalization.target import Verdict as Legality
 from convkit.options import ConvertOptions
 from convkit.planner import Route
@@ -75,7 +75,7 @@ def convert(
                 routing.provision(route, observe)
                 made = journey.travel(route, attempt)
             except (ConversionError, OperatorGapError, DriftError, ToolchainError) as error:
-                attempt.error = _error_json(error)
+                attempt.error = {**error.to_json(), "stage": getattr(error, "stage", None)}
                 errors.append(error)
                 observe(Event("failed", error))
                 area.discard_output()
@@ -126,20 +126,12 @@ class _Journey:
     def _check(self, step: Converter, attempt: Attempt) -> None:
         self.observe(Event("check", step, running=True))
         start = time.perf_counter()
-        answer = self.pool.worker(step.host).call(
-            "convkit.workers.running:check",
-            {
-                "module": step.module,
-                "request": self._request(step, self.source.artifact, self.area.scratch("unused")).to_json(),
-            },
-            stage="check",
-            component=step.name,
-            timeout=self.options.timeout,
-        )
+        request = self._request(step, self.source.artifact, self.area.scratch("unused"))
+        findings, answer = judge(step, request, self.pool, self.options.timeout)
         attempt.stages.append(Stage("check", step.name, time.perf_counter() - start, answer.peak_memory))
-        if answer.result is None:
+        if findings is None:
             return
-        attempt.findings = [Finding.from_json(f) for f in answer.result]
+        attempt.findings = findings
         gaps = [f for f in attempt.findings if f.verdict is Legality.GAP]
         self.observe(Event("check", attempt.findings))
         if gaps and not self.options.force:
@@ -265,17 +257,6 @@ def _drift_message(report: ValidationReport) -> str:
         f"output '{output.name}' ({recipe}) differs by {output.max_abs:.2g}, that is {output.required:.1e} of its scale; "
         f"the tolerance is {output.allowed:.1e}"
     )
-
-
-def _error_json(error: ConvkitError) -> dict[str, object]:
-    return {
-        "type": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "stage": getattr(error, "stage", None),
-        "gaps": list(getattr(error, "gaps", ())),
-        "log": None if error.log is None else str(error.log),
-    }
 
 
 def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitError:

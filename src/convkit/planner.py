@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from convkit.components import Converter
 from convkit.errors import NoRouteError, UsageError
 from convkit.formats import Format, Variant
-from convkit.registry import converters, installed_version
+from convkit.registry import converters, lacking_packages
 
 __all__ = ["Route", "missing", "plan_routes"]
 
@@ -119,5 +119,5 @@ def missing(converter: Converter) -> str:
 
         name = converter.host.toolchain
         return "" if toolchains.get(name).installed() else f"the toolchain {name}: convkit toolchain install {name}"
-    lacking = [p for p in converter.host.packages if installed_version(p) is None]
+    lacking = lacking_packages(converter.host)
     return f"{', '.join(lacking)}: pip install {' '.join(lacking)}" if lacking else ""

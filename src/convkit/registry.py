@@ -10,11 +10,11 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
-from convkit.components import Converter, Runtime
+from convkit.components import Converter, Host, Runtime
 from convkit.errors import UsageError
 from convkit.formats import Variant
 
-__all__ = ["broken_plugins", "converters", "find_converter", "installed_version", "runtime_for", "runtimes"]
+__all__ = ["broken_plugins", "converters", "find_converter", "installed_version", "lacking_packages", "runtime_for", "runtimes"]
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -101,3 +101,8 @@ def installed_version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def lacking_packages(host: Host) -> list[str]:
+    """The distributions that a host of this interpreter needs and that are not installed; a toolchain brings its own."""
+    return [p for p in host.packages if host.toolchain == "main" and installed_version(p) is None]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from convkit import readers
 from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact, ModelInfo, PyTorchSource
@@ -121,12 +119,18 @@ def describe(
         )
     if options.output_names is not None:
         signature = _renamed(artifact, signature, options.output_names)
-    notes = _spec_notes(signature, options)
-    given = None
-    if options.arrays is not None:
-        given = scratch / "given.npz"
-        save_arrays(given, matched(signature, load_arrays(options.arrays)))
-    return Source(artifact.with_signature(signature), info, given, given, notes)
+    _refuse_other_specs(signature, options)
+    given = _given(signature, options, scratch)
+    return Source(artifact.with_signature(signature), info, given, given)
+
+
+def _given(signature: Signature, options: InputOptions, scratch: Path) -> Path | None:
+    """The user's own arrays under the inputs' names, None where there are none."""
+    if options.arrays is None:
+        return None
+    given = scratch / "given.npz"
+    save_arrays(given, matched(signature, load_arrays(options.arrays)))
+    return given
 
 
 def _renamed(artifact: Artifact, signature: Signature, names: tuple[str, ...]) -> Signature:
@@ -145,7 +149,7 @@ def _renamed(artifact: Artifact, signature: Signature, names: tuple[str, ...]) -
     return signature.renamed(signature.input_names, names)
 
 
-def _spec_notes(signature: Signature, options: InputOptions) -> tuple[str, ...]:
+def _refuse_other_specs(signature: Signature, options: InputOptions) -> None:
     """Specifications for a model that has its own must agree with them."""
     own = {t.name: t for t in signature.inputs}
     for spec in options.specs:
@@ -158,7 +162,6 @@ def _spec_notes(signature: Signature, options: InputOptions) -> tuple[str, ...]:
                 f"--input {spec} does not fit the model, which records {own[spec.name]}",
                 hint="leave out --input: it is for models that record no shapes",
             )
-    return ()
 
 
 def _described_by_running(
@@ -187,8 +190,5 @@ def _described_by_running(
         timeout=timeout,
     )
     signature = Signature.from_json(answer.result["signature"])
-    given = None
-    if options.arrays is not None:
-        given = scratch / "given.npz"
-        save_arrays(given, matched(signature, {k: np.asarray(v) for k, v in load_arrays(options.arrays).items()}))
+    given = _given(signature, options, scratch)
     return Source(artifact.with_signature(signature), info, examples, given, tuple(answer.result["notes"]))

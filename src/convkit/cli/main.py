@@ -128,14 +128,7 @@ def _emit_error(error: ConvkitError) -> None:
 
     if getattr(error, "report", None) is not None:
         return
-    told = {
-        "type": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "gaps": list(getattr(error, "gaps", ())),
-        "exit_code": error.exit_code,
-        "log": None if error.log is None else str(error.log),
-    }
+    told = {**error.to_json(), "exit_code": error.exit_code}
     click.echo(json.dumps({"schema_version": 1, "error": told}, indent=2, ensure_ascii=False))
 
 

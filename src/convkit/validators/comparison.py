@@ -16,7 +16,7 @@ from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
 from convkit.errors import ConversionError, InputSpecError, NoRouteError
 from convkit.formats import Variant
-from convkit.registry import installed_version, runtime_for
+from convkit.registry import installed_version, lacking_packages, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
 from convkit.signature import Signature
 from convkit.validators.domains import integer_bounds
@@ -37,7 +37,7 @@ def runtime_of(variant: Variant) -> Runtime:
     runtime = runtime_for(variant)
     if runtime is None:
         raise NoRouteError(f"nothing here runs a {variant.title}, so a conversion could not be proved")
-    lacking = [p for p in runtime.host.packages if runtime.host.toolchain == "main" and installed_version(p) is None]
+    lacking = lacking_packages(runtime.host)
     if lacking:
         raise NoRouteError(
             f"{runtime.name} is not installed, so a conversion could not be proved",
