@@ -47,7 +47,7 @@ def test_a_package_that_does_not_import_is_broken(tmp_path):
 
 def test_missing_packages_come_with_the_command(monkeypatch):
     """The registry's own versions with everything gone: no worker is started at all."""
-    monkeypatch.setattr(doctor, "installed_version", lambda name: None)
+    monkeypatch.setattr("convkit.registry.installed_version", lambda name: None)
     found = doctor.examine()
     missing = {f.subject: f.detail for f in found if f.state == "missing"}
     local = [c for c in (*converters(), *runtimes()) if c.host.toolchain == "main" and c.host.packages]
