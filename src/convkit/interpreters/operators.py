@@ -1,0 +1,145 @@
+"""The table of operators of one framework: which function computes which ONNX operator from which version on.
+
+A function takes an operator's inputs as positional parameters (optional ones default to None) and its attributes as
+keyword-only parameters, under ONNX's names and with ONNX's defaults:
+
+    @operator("LeakyRelu")
+    def leaky_relu(x, *, alpha=0.01):
+        return functional.leaky_relu(x, alpha)
+
+Annotations tell the interpreter what an input is needed as:
+
+* none (or the framework's tensor type): a tensor;
+* `Sizes`: a list of ints, some of which may be symbolic; computed by shape arithmetic, never from data;
+* `Known`: a numpy array that is known while the graph is traced;
+* `Value`: whatever there is (a tensor, a `Host` array, a list for a sequence, None for an empty optional).
+
+A keyword-only parameter `node` receives the `onnx_ir.Node` (how many outputs are asked for, which types are declared).
+An attribute that holds a graph arrives as a `Subgraph`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+__all__ = ["Handler", "Known", "Operators", "Sizes", "UnsupportedError", "Value", "normal_domain"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+Sizes = list[Any]
+"""Annotation of a parameter: ints, or the framework's symbolic ints."""
+
+Known = Any
+"""Annotation of a parameter: a numpy array whose values are known while tracing."""
+
+Value = Any
+"""Annotation of a parameter: taken as it is."""
+
+
+class UnsupportedError(Exception):
+    """An operator in this form (attribute, dtype, rank, data-dependent argument) has no counterpart. The message says why."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One registered function.
+
+    Attributes:
+        function: Computes the operator.
+        inputs: The annotations of its positional parameters, in order.
+        variadic: Whether it takes any number of inputs.
+        required: How many inputs it needs.
+        attributes: The attributes that it knows.
+        takes_node: Whether it wants the node.
+    """
+
+    function: Callable[..., Any]
+    inputs: tuple[str, ...]
+    variadic: bool
+    required: int
+    attributes: frozenset[str]
+    takes_node: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Handler:
+        inputs, attributes, variadic, required, takes_node = [], set(), False, 0, False
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                if parameter.name == "node":
+                    takes_node = True
+                else:
+                    attributes.add(parameter.name)
+                continue
+            annotation = parameter.annotation if isinstance(parameter.annotation, str) else ""
+            inputs.append(annotation.partition(" |")[0])
+            variadic = variadic or parameter.kind is parameter.VAR_POSITIONAL
+            required += parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+        return cls(function, tuple(inputs), variadic, required, frozenset(attributes), takes_node)
+
+    def kind(self, position: int) -> str:
+        """What the input at a position is needed as: "", "Sizes", "Known", "Value" or a type's name."""
+        return self.inputs[min(position, len(self.inputs) - 1)] if self.inputs else ""
+
+
+class Operators:
+    """The operators of one framework.
+
+    Attributes:
+        name: The framework's name, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._handlers: dict[tuple[str, str], dict[int, Handler]] = {}
+
+    def __call__(self, *names: str, since: int = 1, domain: str = "") -> Callable[[_Function], _Function]:
+        """Registers a function for operators from an opset version on, until the next registered one.
+
+        Raises:
+            ValueError: The operator is registered at that version already.
+        """
+
+        def register(function: _Function) -> _Function:
+            for name in names:
+                versions = self._handlers.setdefault((normal_domain(domain), name), {})
+                if since in versions:
+                    raise ValueError(f"{self.name}: {name} is registered twice since version {since}")
+                versions[since] = Handler.of(function)
+            return function
+
+        return register
+
+    def find(self, domain: str, name: str, opset: int) -> Handler | None:
+        """The handler of an operator in an opset, None where there is none."""
+        versions = self._handlers.get((normal_domain(domain), name), {})
+        fitting = [since for since in versions if since <= opset]
+        return versions[max(fitting)] if fitting else None
+
+    def names(self) -> Iterable[tuple[str, str, int]]:
+        """Every registered (domain, operator, since-version)."""
+        return sorted((domain, name, since) for (domain, name), versions in self._handlers.items() for since in versions)
+
+    def refusal(self, node: ir.Node, opset: int) -> str | None:
+        """Why a node cannot be computed as far as its form tells; None where it can."""
+        handler = self.find(node.domain, node.op_type, opset)
+        if handler is None:
+            return f"the {self.name} importer has no {node.op_type} in opset {opset}"
+        given = sum(1 for value in node.inputs if value is not None)
+        if not handler.variadic and len(node.inputs) > len(handler.inputs):
+            return f"{len(node.inputs)} inputs, and the {self.name} importer knows {len(handler.inputs)}"
+        if given < handler.required:
+            return f"{given} inputs, and it needs {handler.required}"
+        if unknown := set(node.attributes) - handler.attributes:
+            return f"the {self.name} importer does not know the attribute {', '.join(sorted(unknown))}"
+        return None
+
+
+def normal_domain(domain: str) -> str:
+    """ONNX's own domain has two spellings."""
+    return "" if domain == "ai.onnx" else domain

@@ -1,0 +1,91 @@
+"""PyTorch as the interpreter sees it: constants are parameters and buffers of the module, sizes may be SymInts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from convkit.interpreters.host import DataDependentError, Host, register_symbol
+from convkit.interpreters.operators import Handler, UnsupportedError
+from convkit.interpreters.pytorch.table import operators
+
+__all__ = ["TorchBackend", "torch_dtype"]
+
+register_symbol(torch.SymInt, torch.sym_max, torch.sym_min)
+register_symbol(torch.SymFloat, torch.sym_max, torch.sym_min)
+
+# torch stores these and computes with them hardly anywhere (https://github.com/pytorch/pytorch/issues/58734).
+_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
+
+class TorchBackend:
+    """The backend over one module's constants.
+
+    Args:
+        constants: The module's parameter or buffer of every initializer that is used as a tensor.
+    """
+
+    def __init__(self, constants: Mapping[ir.Value, torch.Tensor]) -> None:
+        self.operators = operators()
+        self._constants = constants
+
+    def constant(self, value: ir.Value) -> torch.Tensor:
+        return self._constants[value]
+
+    def tensor(self, host: Host) -> torch.Tensor:
+        if not host.is_symbolic:
+            if host.array.dtype.kind not in "biufc":
+                raise UnsupportedError(f"PyTorch has no tensors of {host.dtype}")
+            return torch.from_numpy(np.array(host.array, order="C", ndmin=host.array.ndim))
+        dtype = torch.from_numpy(np.zeros((), host.dtype)).dtype
+        parts = [torch.ops.aten.scalar_tensor.default(size, dtype=dtype) for size in host.array.flat]
+        return torch.stack(parts).reshape(host.array.shape)
+
+    def shape(self, tensor: Any) -> list[Any]:
+        if not isinstance(tensor, torch.Tensor):
+            raise DataDependentError("the shape of a sequence or an optional")
+        return list(tensor.shape)
+
+    def cast(self, tensor: Any, dtype: ir.DataType) -> Any:
+        wanted = torch_dtype(dtype)
+        return tensor.to(wanted) if isinstance(tensor, torch.Tensor) and tensor.dtype != wanted else tensor
+
+    def wrap(self, handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
+        """Calls a handler, on wider integers where torch has no kernels; the graph's declared dtype narrows the result."""
+        wide = [a.to(_WIDER[a.dtype]) if isinstance(a, torch.Tensor) and a.dtype in _WIDER else a for a in arguments]
+        return handler.function(*wide, **attributes)
+
+
+def torch_dtype(dtype: ir.DataType | int) -> torch.dtype:
+    """The torch dtype of an ONNX one.
+
+    Raises:
+        UnsupportedError: torch has none (strings, 4-bit integers).
+    """
+    found = _DTYPES.get(ir.DataType(dtype))
+    if found is None:
+        raise UnsupportedError(f"PyTorch has no dtype for {ir.DataType(dtype).name}")
+    return found
+
+
+_DTYPES = {
+    ir.DataType.BOOL: torch.bool,
+    ir.DataType.INT8: torch.int8,
+    ir.DataType.INT16: torch.int16,
+    ir.DataType.INT32: torch.int32,
+    ir.DataType.INT64: torch.int64,
+    ir.DataType.UINT8: torch.uint8,
+    ir.DataType.UINT16: torch.uint16,
+    ir.DataType.UINT32: torch.uint32,
+    ir.DataType.UINT64: torch.uint64,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+    ir.DataType.FLOAT: torch.float32,
+    ir.DataType.DOUBLE: torch.float64,
+    ir.DataType.COMPLEX64: torch.complex64,
+    ir.DataType.COMPLEX128: torch.complex128,
+}

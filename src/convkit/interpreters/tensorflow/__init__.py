@@ -1,0 +1,1 @@
+"""ONNX over TensorFlow: `importer.py` makes the function, `backend.py` the values, `operators/` computes."""

@@ -1,0 +1,129 @@
+"""Small ONNX models for tests, and what ONNX Runtime, the reference, and the importers compute with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper, numpy_helper
+
+from convkit.legalization.onnx import preparation
+from convkit.legalization.onnx.rewriting import legalize
+
+Feeds = Mapping[str, np.ndarray]
+
+
+def node_model(
+    operator: str,
+    inputs: Mapping[str, np.ndarray],
+    constants: Mapping[str, np.ndarray] | None = None,
+    *,
+    order: Sequence[str] | None = None,
+    outputs: int = 1,
+    opset: int = 21,
+    domain: str = "",
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+    **attributes: Any,
+) -> onnx.ModelProto:
+    """A model of one node.
+
+    Args:
+        operator: For example "Conv".
+        inputs: What is fed at run time: name → an example of its dtype and shape.
+        constants: What the model holds itself.
+        order: The node's inputs in order ("" leaves an optional one out); inputs, then constants, by default.
+        dynamic: Input name → axis → symbol.
+    """
+    constants = constants or {}
+    names = list(order) if order is not None else [*inputs, *constants]
+    results = [f"y{k}" for k in range(outputs)]
+    node = helper.make_node(operator, names, results, name=f"the_{operator.lower()}", domain=domain, **attributes)
+    infos = []
+    for name, array in inputs.items():
+        symbols = (dynamic or {}).get(name, {})
+        shape = [symbols.get(axis, size) for axis, size in enumerate(array.shape)]
+        infos.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), shape))
+    initializers = [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()]
+    undeclared = [helper.make_empty_tensor_value_info(name) for name in results]
+    graph = helper.make_graph([node], "one", infos, undeclared, initializers)
+    imports = [helper.make_opsetid("", opset)]
+    if domain:
+        imports.append(helper.make_opsetid(domain, onnx.defs.onnx_opset_version() if domain == "" else 3))
+    model = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for output in inferred.graph.output:
+        if not output.type.tensor_type.elem_type:
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
+    return inferred
+
+
+def onnx_runtime(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
+    """What ONNX Runtime computes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, dict(feeds)))
+
+
+def pytorch(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
+    """What the PyTorch importer computes, through torch.export with the model's dynamic dimensions."""
+    import torch
+
+    from convkit.interpreters.pytorch.importer import OnnxModule
+    from convkit.interpreters.pytorch.table import operators
+
+    imported = preparation.prepared(ir.from_proto(model))
+    legalize(imported, operators())
+    tensors = tuple(torch.from_numpy(np.array(feeds[v.name], order="C", ndmin=feeds[v.name].ndim)) for v in model.graph.input)
+    dims: dict[str, Any] = {}
+    shapes = tuple(
+        {
+            axis: dims.setdefault(d.dim_param, torch.export.Dim(d.dim_param, min=1))
+            for axis, d in enumerate(v.type.tensor_type.shape.dim)
+            if d.dim_param
+        }
+        for v in model.graph.input
+    )
+    with torch.no_grad():
+        program = torch.export.export(
+            OnnxModule(imported).eval(), tensors, dynamic_shapes={"inputs": shapes} if dims else None, strict=False
+        )
+        return [result.numpy() for result in program.module()(*tensors)]
+
+
+def tensorflow(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
+    """What the TensorFlow importer computes, in a graph traced at the model's dynamic dimensions."""
+    import tensorflow as tf
+
+    from convkit.interpreters.tensorflow.importer import OnnxFunction
+    from convkit.interpreters.tensorflow.table import operators
+
+    imported = preparation.prepared(ir.from_proto(model))
+    legalize(imported, operators())
+    function = OnnxFunction(imported)
+    specs = [
+        tf.TensorSpec(
+            [d.dim_value or None if not d.dim_param else None for d in v.type.tensor_type.shape.dim], feeds[v.name].dtype
+        )
+        for v in model.graph.input
+    ]
+    traced = tf.function(lambda *inputs: function(*inputs), input_signature=specs, autograph=False)
+    return [result.numpy() for result in traced(*(tf.constant(feeds[v.name]) for v in model.graph.input))]
+
+
+def assert_agree(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray], tolerance: float = 1e-5) -> None:
+    """Same number, shapes and dtypes; values within `tolerance` of the wanted one's scale, integers equal."""
+    assert len(got) == len(wanted)
+    for mine, theirs in zip(got, wanted, strict=True):
+        assert mine.shape == theirs.shape
+        assert mine.dtype == theirs.dtype
+        if theirs.dtype.kind in "fc":
+            scale = float(np.abs(np.nan_to_num(theirs)).max(initial=0)) or 1.0
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance * scale)
+        else:
+            np.testing.assert_array_equal(mine, theirs)
