@@ -64,6 +64,8 @@ class Converter:
         reason: Why the planner should prefer or avoid it, one clause, shown by `convkit plan`.
         options: What it can be told.
         keeps_dynamic: Whether dynamic dimensions survive.
+        is_importer: Whether it only brings a model into a hub's form, in seconds; `check` takes such a step to see what the
+            next converter is given.
         module: Set by the registry: the module that holds `convert(request)` and, optionally, `check(request)`.
     """
 
@@ -75,6 +77,7 @@ class Converter:
     reason: str = ""
     options: tuple[Option, ...] = ()
     keeps_dynamic: bool = True
+    is_importer: bool = False
     module: str = ""
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from convkit import routing, sources
 from convkit.artifact import Artifact, PyTorchSource
-from convkit.checking import judge
-from convkit.components import ConversionOutcome, ConversionRequest, Converter
+from convkit.checking import convert_step, judge
+from convkit.components import ConversionRequest, Converter
 from convkit.errors import (
     ConversionError,
     ConvkitError,
@@ -106,8 +106,7 @@ class _Journey:
         return any(tuple(route.names[: len(end)]) == end for end in self.dead_ends)
 
     def travel(self, route: Route, attempt: Attempt) -> Artifact:
-        """Takes one route to its end: check, convert step by step, validate."""
-        self._check(route.steps[0], attempt)
+        """Takes one route to its end: check and convert step by step, validate."""
         artifact = self._convert(route, attempt)
         if not self.options.validate:
             attempt.verdict = Verdict.UNVALIDATED
@@ -123,20 +122,23 @@ class _Journey:
         chosen = {k: v for k, v in self.options.converter_options.items() if k in known}
         return ConversionRequest(artifact, output, self.source.artifact.signature, self.source.examples, chosen)
 
-    def _check(self, step: Converter, attempt: Attempt) -> None:
+    def _check(self, step: Converter, artifact: Artifact, trail: tuple[str, ...], attempt: Attempt) -> None:
+        """Asks a step's converter about the operators of what it will read, before it starts."""
         self.observe(Event("check", step, running=True))
         start = time.perf_counter()
-        request = self._request(step, self.source.artifact, self.area.scratch("unused"))
+        request = self._request(step, artifact, self.area.scratch("unused"))
         findings, answer = judge(step, request, self.pool, self.options.timeout)
         attempt.stages.append(Stage("check", step.name, time.perf_counter() - start, answer.peak_memory))
         if findings is None:
             return
-        attempt.findings = findings
-        gaps = [f for f in attempt.findings if f.verdict is Legality.GAP]
-        self.observe(Event("check", attempt.findings))
+        # Of an intermediate model only what is not plain is worth telling: the source's operators are the user's.
+        told = findings if len(trail) == 1 else [f for f in findings if f.verdict is not Legality.LEGAL]
+        attempt.findings = [*attempt.findings, *told]
+        gaps = [f for f in findings if f.verdict is Legality.GAP]
+        self.observe(Event("check", told))
         if gaps and not self.options.force:
             attempt.verdict = Verdict.GAP
-            self.dead_ends.add((step.name,))
+            self.dead_ends.add(trail)
             raise OperatorGapError(
                 f"{step.name} does not accept " + ", ".join(f"{f.operator} ({f.reason})" for f in gaps),
                 gaps=[str(g) for g in gaps],
@@ -150,25 +152,17 @@ class _Journey:
             if trail in self.halts:
                 artifact = self.halts[trail]
                 continue
+            self._check(step, artifact, trail, attempt)
             last = index == len(route.steps) - 1
             output = self.area.path if last else self.area.scratch("-".join(trail) + step.target.suffix)
             self.observe(Event("convert", step, running=True))
             try:
-                answer = self.pool.worker(step.host).call(
-                    "convkit.workers.running:convert",
-                    {"module": step.module, "request": self._request(step, artifact, output).to_json()},
-                    stage="convert",
-                    component=step.name,
-                    timeout=self.options.timeout,
-                )
+                outcome, answer = convert_step(step, self._request(step, artifact, output), self.pool, self.options.timeout)
             except ConversionError:
                 self.dead_ends.add(trail)
                 raise
-            outcome = ConversionOutcome.from_json(answer.result)
             stage = Stage("convert", step.name, answer.seconds, answer.peak_memory, list(outcome.notes))
             attempt.stages.append(stage)
-            if not output.exists():
-                raise ConversionError(f"{step.name} reported success and wrote nothing", component=step.name)
             artifact = Artifact(step.target, output, self.source.artifact.signature)
             self.observe(Event("convert", stage))
             if not last:

@@ -12,6 +12,7 @@ CONVERTER = Converter(
     target=Variant.EXPORTED_PROGRAM,
     host=Host(group="torch", preload=("torch",), packages=("torch",)),
     cost=0.5,
+    is_importer=True,
     reason="captures the module's own code",
 )
 

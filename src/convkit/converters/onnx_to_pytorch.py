@@ -18,6 +18,7 @@ CONVERTER = Converter(
     target=Variant.EXPORTED_PROGRAM,
     host=Host(group="torch", preload=("torch", "onnx_ir", "onnx"), packages=("torch", "onnx", "onnx-ir")),
     cost=1.0,
+    is_importer=True,
     reason="traces the ONNX graph operator by operator; keeps names, weights and dynamic dimensions",
 )
 
@@ -37,6 +38,8 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     Raises:
         ConversionError: An operator has no counterpart, or a value that must be known is computed from data.
     """
+    from torch.fx import traceback
+
     from convkit.arrays import load_arrays
     from convkit.artifact import Artifact
     from convkit.interpreters.pytorch.importer import OnnxModule
@@ -50,7 +53,8 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         raise ConversionError("an ONNX model can only be traced with example inputs")
     model = preparation.load(request.source.path)
     legalize(model, operators())
-    program = pytorch_capture.export(OnnxModule(model).eval(), request.signature, load_arrays(request.examples))
+    with traceback.preserve_node_meta():  # the names of the ONNX nodes, for what later converters have to say
+        program = pytorch_capture.export(OnnxModule(model).eval(), request.signature, load_arrays(request.examples))
     pytorch_capture.save(program, request.signature, request.output)
     loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
     return ConversionOutcome(pytorch_capture.limits(program, request.signature))

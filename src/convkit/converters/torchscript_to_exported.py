@@ -18,6 +18,7 @@ CONVERTER = Converter(
     target=Variant.EXPORTED_PROGRAM,
     host=Host(group="torch", preload=("torch",), packages=("torch",)),
     cost=0.5,
+    is_importer=True,
     reason="reads the TorchScript graph; no control flow",
 )
 

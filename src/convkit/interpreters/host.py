@@ -98,7 +98,8 @@ def evaluate(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[H
 def _declared(output: ir.Value, values: Sequence[Host | None]) -> np.dtype[Any]:
     if output.dtype is not None:
         return np.dtype(output.dtype.numpy())
-    return next(v.dtype for v in values if v is not None)
+    first: np.dtype[Any] = next(v.dtype for v in values if v is not None)
+    return first
 
 
 def _numbers(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[Host] | None:

@@ -7,6 +7,7 @@ empty optional. A node all of whose inputs are known is computed at once; every 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -38,6 +39,9 @@ class Backend(Protocol):
 
     def cast(self, tensor: Any, dtype: ir.DataType) -> Any:
         """The tensor in the dtype that the graph declares, where its own is another."""
+
+    def place(self, name: str) -> AbstractContextManager[Any]:
+        """Marks what is traced inside as made of the node of that name, so that later reports can say where it is."""
 
     def wrap(self, handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
         """Calls a handler; the place to widen dtypes that the framework has no kernels for."""
@@ -158,7 +162,8 @@ class Interpreter:
                 raise UnsupportedError(refusal)
             handler = self.backend.operators.find(node.domain, node.op_type, opset)
             assert handler is not None
-            result = self.backend.wrap(handler, self._arguments(handler, inputs), self._attributes(handler, node, values))
+            with self.backend.place(place(node)):
+                result = self.backend.wrap(handler, self._arguments(handler, inputs), self._attributes(handler, node, values))
         except NodeError:
             raise
         except UnsupportedError as error:

@@ -16,6 +16,12 @@ Annotations tell the interpreter what an input is needed as:
 
 A keyword-only parameter `node` receives the `onnx_ir.Node` (how many outputs are asked for, which types are declared).
 An attribute that holds a graph arrives as a `Subgraph`.
+
+What a function cannot do and a node's form tells (attributes, dtypes, known shapes, constant inputs), it says *before* any
+node is computed, so that a rewrite can take over: `accepts` names a function of the `onnx_ir.Node` that returns the reason
+for a refusal, or None.
+
+    @operator("Resize", since=13, accepts=_interpolates)
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["Handler", "Known", "Operators", "Sizes", "UnsupportedError", "Value", "normal_domain"]
+__all__ = ["Accepts", "Handler", "Known", "Operators", "Sizes", "UnsupportedError", "Value", "normal_domain"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -40,6 +46,9 @@ Known = Any
 
 Value = Any
 """Annotation of a parameter: taken as it is."""
+
+Accepts = Callable[["ir.Node"], "str | None"]
+"""Says why a node is refused; None where it is not."""
 
 
 class UnsupportedError(Exception):
@@ -57,6 +66,7 @@ class Handler:
         required: How many inputs it needs.
         attributes: The attributes that it knows.
         takes_node: Whether it wants the node.
+        accepts: Why a node is refused, None where it is not; itself None where every node is accepted.
     """
 
     function: Callable[..., Any]
@@ -65,9 +75,10 @@ class Handler:
     required: int
     attributes: frozenset[str]
     takes_node: bool
+    accepts: Accepts | None = None
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Handler:
+    def of(cls, function: Callable[..., Any], accepts: Accepts | None = None) -> Handler:
         inputs, attributes, variadic, required, takes_node = [], set(), False, 0, False
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is parameter.KEYWORD_ONLY:
@@ -80,7 +91,7 @@ class Handler:
             inputs.append(annotation.partition(" |")[0])
             variadic = variadic or parameter.kind is parameter.VAR_POSITIONAL
             required += parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
-        return cls(function, tuple(inputs), variadic, required, frozenset(attributes), takes_node)
+        return cls(function, tuple(inputs), variadic, required, frozenset(attributes), takes_node, accepts)
 
     def kind(self, position: int) -> str:
         """What the input at a position is needed as: "", "Sizes", "Known", "Value" or a type's name."""
@@ -98,8 +109,16 @@ class Operators:
         self.name = name
         self._handlers: dict[tuple[str, str], dict[int, Handler]] = {}
 
-    def __call__(self, *names: str, since: int = 1, domain: str = "") -> Callable[[_Function], _Function]:
+    def __call__(
+        self, *names: str, since: int = 1, domain: str = "", accepts: Accepts | None = None
+    ) -> Callable[[_Function], _Function]:
         """Registers a function for operators from an opset version on, until the next registered one.
+
+        Args:
+            names: The operators.
+            since: The opset version.
+            domain: The operators' domain.
+            accepts: Says why a node is refused (see above).
 
         Raises:
             ValueError: The operator is registered at that version already.
@@ -110,7 +129,7 @@ class Operators:
                 versions = self._handlers.setdefault((normal_domain(domain), name), {})
                 if since in versions:
                     raise ValueError(f"{self.name}: {name} is registered twice since version {since}")
-                versions[since] = Handler.of(function)
+                versions[since] = Handler.of(function, accepts)
             return function
 
         return register
@@ -137,7 +156,7 @@ class Operators:
             return f"{given} inputs, and it needs {handler.required}"
         if unknown := set(node.attributes) - handler.attributes:
             return f"the {self.name} importer does not know the attribute {', '.join(sorted(unknown))}"
-        return None
+        return handler.accepts(node) if handler.accepts is not None else None
 
 
 def normal_domain(domain: str) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "NODE_KEY",
     "Place",
     "calls",
     "copied",
@@ -30,14 +31,19 @@ __all__ = [
     "without_batch_heuristics",
 ]
 
+NODE_KEY = "onnx_node"
+"""Under which a program imported from ONNX keeps, in each node's `custom` metadata, the name of the node in the ONNX file."""
+
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
-_FOREIGN = re.compile(r"(^|[/\\])(torch|convkit[/\\]loading)[/\\]")
+_FOREIGN = re.compile(r"(^|[/\\])(torch|convkit[/\\](loading|interpreters))[/\\]")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node comes from: the path of the innermost module ("layers.0.attention"), and "file.py:line"."""
+    """Where a node comes from: the path of the innermost module ("layers.0.attention"), or the node of the ONNX file that
+    the program was imported from; and "file.py:line".
+    """
 
     module: str
     line: str
@@ -85,6 +91,9 @@ def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgra
 
 def place_of(node: torch.fx.Node) -> Place:
     """Where a node comes from; empty parts where the program does not record it."""
+    imported = (node.meta.get("custom") or {}).get(NODE_KEY)
+    if imported:
+        return Place(str(imported), "")
     module = ""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     if stack and not str(stack[-1][0]).startswith("_empty_nn_module_stack"):  # nodes that torch itself inserted

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
+from torch.fx import traceback
 
 from convkit.interpreters.host import DataDependentError, Host, register_symbol
 from convkit.interpreters.operators import Handler, UnsupportedError
 from convkit.interpreters.pytorch.table import operators
+from convkit.legalization.exported_program import NODE_KEY
 
 __all__ = ["TorchBackend", "torch_dtype"]
 
@@ -53,6 +56,11 @@ class TorchBackend:
     def cast(self, tensor: Any, dtype: ir.DataType) -> Any:
         wanted = torch_dtype(dtype)
         return tensor.to(wanted) if isinstance(tensor, torch.Tensor) and tensor.dtype != wanted else tensor
+
+    def place(self, name: str) -> AbstractContextManager[Any]:
+        # Survives decomposition and torch.export.save.
+        mark: AbstractContextManager[Any] = traceback.annotate({NODE_KEY: name})
+        return mark
 
     def wrap(self, handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
         """Calls a handler, on wider integers where torch has no kernels; the graph's declared dtype narrows the result."""

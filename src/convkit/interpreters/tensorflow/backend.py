@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator as python
+import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,12 @@ class TensorFlowBackend:
     def cast(self, tensor: Any, dtype: ir.DataType) -> Any:
         wanted = tensorflow_dtype(dtype)
         return tf.cast(tensor, wanted) if isinstance(tensor, tf.Tensor) and tensor.dtype != wanted else tensor
+
+    def place(self, name: str) -> AbstractContextManager[Any]:
+        # TensorFlow takes only these characters, and none but the first two kinds in front.
+        scope = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name)
+        mark: AbstractContextManager[Any] = tf.name_scope(scope if re.match(r"[A-Za-z0-9.]", scope) else f"node{scope}")
+        return mark
 
     def wrap(self, handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
         return handler.function(*arguments, **attributes)
