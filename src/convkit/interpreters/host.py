@@ -19,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["DataDependentError", "Host", "evaluate", "is_shape_like", "register_symbol"]
+__all__ = ["DataDependentError", "Host", "evaluate", "is_shape_like", "maximum", "minimum", "register_symbol"]
 
 _LARGEST = 4096
 """Elements up to which an array is computed at once; larger ones are weights, left to the framework."""
@@ -97,9 +97,9 @@ def evaluate(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[H
 
 def _declared(output: ir.Value, values: Sequence[Host | None]) -> np.dtype[Any]:
     if output.dtype is not None:
-        return np.dtype(output.dtype.numpy())
-    first: np.dtype[Any] = next(v.dtype for v in values if v is not None)
-    return first
+        declared: np.dtype[Any] = output.dtype.numpy()
+        return declared
+    return next(v.dtype for v in values if v is not None)
 
 
 def _numbers(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[Host] | None:
@@ -318,15 +318,15 @@ _SYMBOLIC: dict[str, Callable[[_Inputs, _Attributes], Any]] = {
     "Identity": lambda inputs, _: inputs[0],
     "Less": _elementwise(lambda a, b: a < b),
     "LessOrEqual": _elementwise(lambda a, b: a <= b),
-    "Max": _elementwise(lambda *sizes: functools.reduce(_maximum, sizes)),
-    "Min": _elementwise(lambda *sizes: functools.reduce(_minimum, sizes)),
+    "Max": _elementwise(lambda *sizes: functools.reduce(maximum, sizes)),
+    "Min": _elementwise(lambda *sizes: functools.reduce(minimum, sizes)),
     "Mod": _elementwise(lambda a, b: a % b),
     "Mul": _elementwise(lambda a, b: a * b),
     "Neg": _elementwise(lambda a: -a),
     "Not": _elementwise(lambda a: not a),
     "Range": _range,
-    "ReduceMax": _reduce(lambda a, b: _maximum(a, b)),
-    "ReduceMin": _reduce(lambda a, b: _minimum(a, b)),
+    "ReduceMax": _reduce(lambda a, b: maximum(a, b)),
+    "ReduceMin": _reduce(lambda a, b: minimum(a, b)),
     "ReduceProd": _reduce(lambda a, b: a * b),
     "ReduceSum": _reduce(lambda a, b: a + b),
     "Reshape": lambda inputs, attributes: inputs[0].reshape([_index(v) for v in inputs[1].flat]),
@@ -341,11 +341,13 @@ _SYMBOLIC: dict[str, Callable[[_Inputs, _Attributes], Any]] = {
 }
 
 
-def _maximum(a: Any, b: Any) -> Any:
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of two sizes of which either may be symbolic."""
     return max(a, b) if _is_number(a) and _is_number(b) else _extremes(a, b)[0](a, b)
 
 
-def _minimum(a: Any, b: Any) -> Any:
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of two sizes of which either may be symbolic."""
     return min(a, b) if _is_number(a) and _is_number(b) else _extremes(a, b)[1](a, b)
 
 
