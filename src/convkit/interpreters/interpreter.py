@@ -51,13 +51,14 @@ class NodeError(ConversionError):
     """A node that cannot be computed.
 
     Attributes:
-        node: The node.
-        reason: Why, without its place.
+        operator: The node's operator.
+        place: Its name in the user's file.
+        reason: Why.
     """
 
     def __init__(self, node: ir.Node, reason: str, framework: str) -> None:
         super().__init__(f"{node.op_type} ({place(node)}): {reason}", component=f"onnx-{framework.lower()}")
-        self.node, self.reason = node, reason
+        self.operator, self.place, self.reason = node.op_type, place(node), reason
 
 
 def place(node: ir.Node) -> str:
@@ -224,6 +225,9 @@ class Interpreter:
                 if host is None:
                     raise DataDependentError(f"input {position} is computed from the model's inputs")
                 arguments.append(host.sizes() if kind == "Sizes" else host.known())
+            elif kind == "Either":
+                host = _as_host(value)
+                arguments.append(self.tensor(value) if host is None or host.is_symbolic else host.array)
             else:
                 arguments.append(self.tensor(value))
         return arguments

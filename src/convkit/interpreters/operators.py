@@ -12,6 +12,7 @@ Annotations tell the interpreter what an input is needed as:
 * none (or the framework's tensor type): a tensor;
 * `Sizes`: a list of ints, some of which may be symbolic; computed by shape arithmetic, never from data;
 * `Known`: a numpy array that is known while the graph is traced;
+* `Either`: that array where it is known and small, a tensor otherwise;
 * `Value`: whatever there is (a tensor, a `Host` array, a list for a sequence, None for an empty optional).
 
 A keyword-only parameter `node` receives the `onnx_ir.Node` (how many outputs are asked for, which types are declared).
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["Accepts", "Handler", "Known", "Operators", "Sizes", "UnsupportedError", "Value", "normal_domain"]
+__all__ = ["Accepts", "Either", "Handler", "Known", "Operators", "Sizes", "UnsupportedError", "Value", "normal_domain"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -43,6 +44,9 @@ Sizes = list[Any]
 
 Known = Any
 """Annotation of a parameter: a numpy array whose values are known while tracing."""
+
+Either = Any
+"""Annotation of a parameter: a numpy array if its values are known while tracing (and few), a tensor if not."""
 
 Value = Any
 """Annotation of a parameter: taken as it is."""
@@ -94,7 +98,7 @@ class Handler:
         return cls(function, tuple(inputs), variadic, required, frozenset(attributes), takes_node, accepts)
 
     def kind(self, position: int) -> str:
-        """What the input at a position is needed as: "", "Sizes", "Known", "Value" or a type's name."""
+        """What the input at a position is needed as: "", "Sizes", "Known", "Either", "Value" or a type's name."""
         return self.inputs[min(position, len(self.inputs) - 1)] if self.inputs else ""
 
 

@@ -27,6 +27,7 @@ _FILE_IDENTIFIER = b"TFL3"
 # The schema's force_align of `Buffer.data`; kernels map constants in place and need it.
 _DATA_ALIGNMENT = 16
 _FLATBUFFER_LIMIT = 1 << 31
+_MOST_GRAPH = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,10 @@ def _set_signature_def(model: Any, signature: Signature) -> None:
 
 @dataclass
 class _AlignedBuffer:
-    """Stands in for the schema's `BufferT` when packing: the generated code does not honour `force_align`."""
+    """Stands in for the schema's `BufferT` when packing: the generated code does not honour `force_align`.
+
+    Its data may be an object with a length that gives the bytes when it is called, so that weights are read one at a time.
+    """
 
     data: Any
     offset: int
@@ -275,7 +279,7 @@ class _AlignedBuffer:
 
         vector = None
         if self.data is not None and len(self.data):
-            content = memoryview(self.data).cast("B")
+            content = memoryview(self.data() if callable(self.data) else self.data).cast("B")
             builder.StartVector(1, len(content), _DATA_ALIGNMENT)
             builder.head -= len(content)
             builder.Bytes[builder.head : builder.head + len(content)] = content
@@ -293,7 +297,9 @@ def _pack(model: Any, data: bytes | mmap.mmap) -> Iterator[bytes | memoryview]:
     model.buffers = [_AlignedBuffer(b.data, b.offset, b.size) for b in model.buffers or ()]
     operators = [o for graph in model.subgraphs for o in graph.operators or () if o.largeCustomOptionsOffset > 1]
     buffers = [b for b in model.buffers if b.offset > 1]
-    flat = _serialise(model)
+    # The graph itself is no larger than the file was; large files are large by their weights.
+    room = min(len(data), _MOST_GRAPH)
+    flat = _serialise(model, room)
     if not operators and not buffers:
         yield flat
         return
@@ -310,7 +316,7 @@ def _pack(model: Any, data: bytes | mmap.mmap) -> Iterator[bytes | memoryview]:
         buffer.offset = moved[buffer.offset, buffer.size]
     for operator in operators:
         operator.largeCustomOptionsOffset = moved[operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize]
-    yield _serialise(model)
+    yield _serialise(model, room)
     written = len(flat)
     for (offset, size), target in moved.items():
         yield bytes(target - written)
@@ -318,12 +324,12 @@ def _pack(model: Any, data: bytes | mmap.mmap) -> Iterator[bytes | memoryview]:
         written = target + size
 
 
-def _serialise(model: Any) -> memoryview:
+def _serialise(model: Any, room: int) -> memoryview:
     import flatbuffers
 
     # Large enough from the start: growing copies everything.
     held = sum(len(b.data) + 64 for b in model.buffers if b.data is not None)
-    builder = flatbuffers.Builder(held + (1 << 16))
+    builder = flatbuffers.Builder(held + room + (1 << 16))
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     # `Output()` would copy it all.
     return memoryview(builder.Bytes)[builder.Head() :]

@@ -239,7 +239,8 @@ def _spec(value: Any) -> TensorSpec:
 def _dims(name: str, tensor: Any) -> Iterator[Dim]:
     for axis, dim in enumerate(tensor.shape.dim):
         size = dim.dim_value if dim.HasField("dim_value") else -1
-        yield size if size >= 0 else dim.dim_param or dynamic_dim(name, axis)
+        # "?" is what some exporters call every dimension that they do not know; it says nothing of equality.
+        yield size if size >= 0 else dim.dim_param.strip("?") or dynamic_dim(name, axis)
 
 
 def _dtype(name: str, code: int) -> str:

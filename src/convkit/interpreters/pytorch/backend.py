@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,7 +16,7 @@ from convkit.interpreters.operators import Handler, UnsupportedError
 from convkit.interpreters.pytorch.table import operators
 from convkit.legalization.exported_program import NODE_KEY
 
-__all__ = ["TorchBackend", "torch_dtype"]
+__all__ = ["TorchBackend", "as_tensor", "torch_dtype"]
 
 register_symbol(torch.SymInt, torch.sym_max, torch.sym_min)
 register_symbol(torch.SymFloat, torch.sym_max, torch.sym_min)
@@ -37,13 +37,17 @@ class TorchBackend:
         self._constants = constants
 
     def constant(self, value: ir.Value) -> torch.Tensor:
-        return self._constants[value]
+        if value in self._constants or value.const_value is None:
+            return self._constants[value]
+        return as_tensor(value.const_value.numpy())
+
+    def constants(self, values: Iterable[ir.Value]) -> dict[ir.Value, torch.Tensor]:
+        """Those of the values that are constants, with their tensors."""
+        return {value: self._constants[value] for value in values if value in self._constants}
 
     def tensor(self, host: Host) -> torch.Tensor:
         if not host.is_symbolic:
-            if host.array.dtype.kind not in "biufc":
-                raise UnsupportedError(f"PyTorch has no tensors of {host.dtype}")
-            return torch.from_numpy(np.array(host.array, order="C", ndmin=host.array.ndim))
+            return as_tensor(host.array)
         dtype = torch.from_numpy(np.zeros((), host.dtype)).dtype
         parts = [torch.ops.aten.scalar_tensor.default(size, dtype=dtype) for size in host.array.flat]
         return torch.stack(parts).reshape(host.array.shape)
@@ -66,6 +70,24 @@ class TorchBackend:
         """Calls a handler, on wider integers where torch has no kernels; the graph's declared dtype narrows the result."""
         wide = [a.to(_WIDER[a.dtype]) if isinstance(a, torch.Tensor) and a.dtype in _WIDER else a for a in arguments]
         return handler.function(*wide, **attributes)
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor of a numpy array (a copy, as what is mapped from files is read-only).
+
+    Raises:
+        UnsupportedError: torch has no such dtype.
+    """
+    if array.dtype.kind in "biufc" and array.dtype.isbuiltin:
+        return torch.from_numpy(np.array(array, order="C", ndmin=array.ndim))
+    if array.dtype.kind in "OSU":
+        raise UnsupportedError(f"PyTorch has no tensors of {array.dtype}")
+    if array.dtype.name in ("int4", "uint4", "int2", "uint2"):
+        return torch.from_numpy(array.astype(np.int8 if array.dtype.name[0] == "i" else np.uint8))  # what torch computes them in
+    # numpy has bfloat16 and the 8-bit floats from ml_dtypes, which torch does not read: the bits are the same.
+    dtype = torch_dtype(ir.DataType.from_numpy(array.dtype))
+    bits = np.array(array, order="C", ndmin=array.ndim).view(np.dtype(f"u{array.dtype.itemsize}"))
+    return torch.from_numpy(bits.view(np.int16) if bits.dtype.itemsize == 2 else bits).view(dtype)
 
 
 def torch_dtype(dtype: ir.DataType | int) -> torch.dtype:
@@ -94,6 +116,10 @@ _DTYPES = {
     ir.DataType.BFLOAT16: torch.bfloat16,
     ir.DataType.FLOAT: torch.float32,
     ir.DataType.DOUBLE: torch.float64,
+    ir.DataType.FLOAT8E4M3FN: torch.float8_e4m3fn,
+    ir.DataType.FLOAT8E4M3FNUZ: torch.float8_e4m3fnuz,
+    ir.DataType.FLOAT8E5M2: torch.float8_e5m2,
+    ir.DataType.FLOAT8E5M2FNUZ: torch.float8_e5m2fnuz,
     ir.DataType.COMPLEX64: torch.complex64,
     ir.DataType.COMPLEX128: torch.complex128,
 }

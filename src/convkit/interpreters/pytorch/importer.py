@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-import numpy as np
 import onnx_ir as ir
 import torch
 
 from convkit.interpreters.interpreter import Interpreter
-from convkit.interpreters.pytorch.backend import TorchBackend, torch_dtype
+from convkit.interpreters.operators import normal_domain
+from convkit.interpreters.pytorch.backend import TorchBackend, as_tensor
+from convkit.interpreters.pytorch.table import operators
 
 __all__ = ["OnnxModule"]
 
@@ -29,11 +30,12 @@ class OnnxModule(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, model: ir.Model) -> None:
         super().__init__()
         self._graph = model.graph
-        names = _attribute_names(model.graph.initializers)
-        constants = {value: _register(self, names[name], value) for name, value in model.graph.initializers.items()}
-        constants = {value: tensor for value, tensor in constants.items() if tensor is not None}
-        self._names = {value: names[str(value.name)] for value in constants}
         self._opsets = dict(model.opset_imports)
+        held = [value for value in _used_as_tensors(model) if value.const_value is not None and _is_held(value.const_value)]
+        names = _attribute_names(str(value.name) for value in held)
+        self._names = {value: names[str(value.name)] for value in held}
+        for value, name in self._names.items():
+            _register(self, name, value)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """One tensor per graph input, in order; returns one per graph output."""
@@ -47,17 +49,27 @@ class OnnxModule(torch.nn.Module):  # type: ignore[misc]
         return tuple(tensors)
 
 
-def _register(root: torch.nn.Module, name: str, value: ir.Value) -> torch.Tensor | None:
-    """Makes an initializer a parameter or buffer at a dotted name; None for what is not a tensor in torch."""
+def _used_as_tensors(model: ir.Model) -> list[ir.Value]:
+    """The initializers that take part in the computation; shapes, axes and the like are known while tracing instead."""
+    found: dict[ir.Value, None] = {}
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        handler = operators().find(node.domain, node.op_type, model.opset_imports.get(normal_domain(node.domain), 1))
+        for position, value in enumerate(node.inputs):
+            if value is not None and (handler is None or handler.kind(position) not in ("Sizes", "Known")):
+                found[value] = None
+    found.update(dict.fromkeys(v for graph in model.graphs() for v in graph.outputs))
+    return [value for value in found if value.is_initializer()]
+
+
+def _is_held(tensor: ir.TensorProtocol) -> bool:
+    """Whether a constant becomes part of the module: torch has no strings, and cannot save what is empty."""
+    return tensor.dtype is not ir.DataType.STRING and tensor.size > 0
+
+
+def _register(root: torch.nn.Module, name: str, value: ir.Value) -> None:
+    """Makes an initializer a parameter or buffer at a dotted name."""
     assert value.const_value is not None
-    if value.const_value.dtype is ir.DataType.STRING:
-        return None
-    array = value.const_value.numpy()
-    if value.const_value.dtype is ir.DataType.BFLOAT16:
-        tensor = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    else:
-        # Files are mapped read-only, and a parameter must not be.
-        tensor = torch.from_numpy(np.array(array, order="C", ndmin=array.ndim)).to(torch_dtype(value.const_value.dtype))
+    tensor = as_tensor(value.const_value.numpy())
     *path, leaf = name.split(".")
     holder = root
     for part in path:
@@ -68,7 +80,6 @@ def _register(root: torch.nn.Module, name: str, value: ir.Value) -> torch.Tensor
         holder.register_parameter(leaf, torch.nn.Parameter(tensor, requires_grad=False))
     else:
         holder.register_buffer(leaf, tensor)
-    return tensor
 
 
 def _at(root: torch.nn.Module, name: str) -> torch.Tensor:

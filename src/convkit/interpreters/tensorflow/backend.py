@@ -16,17 +16,25 @@ from convkit.interpreters.host import DataDependentError, Host, register_symbol
 from convkit.interpreters.operators import Handler, UnsupportedError
 from convkit.interpreters.tensorflow.table import operators
 
-__all__ = ["Size", "TensorFlowBackend", "tensorflow_dtype"]
+__all__ = ["Size", "TensorFlowBackend", "sizes_of", "tensorflow_dtype"]
 
 
 class Size:
     """A dynamic size: a scalar tensor (int32, or float32 after a division) that takes part in Python arithmetic.
 
     Comparisons answer only what is true of every size (it is not negative); others are data-dependent.
+
+    Attributes:
+        tensor: The number while the model runs.
+        factor: The known factor of a product.
+        roots: The sizes of a product besides that, sorted; for what is no product the size itself. They tell what is left
+            for the -1 of a reshape.
     """
 
-    def __init__(self, tensor: tf.Tensor) -> None:
+    def __init__(self, tensor: tf.Tensor, factor: int = 1, roots: tuple[Size, ...] = ()) -> None:
         self.tensor = tensor
+        self.factor = factor
+        self.roots: tuple[Size, ...] = tuple(sorted(roots, key=id)) or (self,)
 
     @property
     def is_integer(self) -> bool:
@@ -54,10 +62,12 @@ class Size:
         return self._with(other, python.sub, swapped=True)
 
     def __mul__(self, other: Any) -> Size:
-        return self._with(other, python.mul)
+        product = self._with(other, python.mul)
+        if isinstance(other, Size):
+            return Size(product.tensor, self.factor * other.factor, self.roots + other.roots)
+        return Size(product.tensor, self.factor * int(other), self.roots) if isinstance(other, (int, np.integer)) else product
 
-    def __rmul__(self, other: Any) -> Size:
-        return self._with(other, python.mul, swapped=True)
+    __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Size:
         return self._with(other, python.floordiv)
@@ -127,6 +137,44 @@ def _extreme(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Size]:
 register_symbol(Size, _extreme(tf.maximum), _extreme(tf.minimum))
 
 
+def sizes_of(tensor: Any) -> list[Any]:
+    """The sizes of a tensor of known rank: ints, and `Size` where they are dynamic."""
+    if not isinstance(tensor, tf.Tensor):
+        raise DataDependentError("the shape of a sequence or an optional")
+    if tensor.shape.rank is None:
+        raise DataDependentError("the shape of a tensor of unknown rank")
+    if tensor.shape.is_fully_defined():
+        return [int(size) for size in tensor.shape]
+    if tensor.graph is not tf.compat.v1.get_default_graph():
+        return _sizes(tensor)  # in the body of a loop: a size made there is not to be used outside
+    if not hasattr(tensor, _SIZES):
+        setattr(tensor, _SIZES, _sizes(tensor))
+    return list(getattr(tensor, _SIZES))
+
+
+_SIZES = "_convkit_sizes"
+"""The attribute of a tensor that keeps its sizes: asked for twice, they are the same objects."""
+
+
+def _sizes(tensor: Any) -> list[Any]:
+    dynamic = tf.shape(tensor)
+    return [Size(dynamic[axis]) if size is None else int(size) for axis, size in enumerate(tensor.shape)]
+
+
+_WIDER = {
+    tf.bool: tf.int32,
+    tf.int8: tf.int32,
+    tf.int16: tf.int32,
+    tf.uint8: tf.int32,
+    tf.uint16: tf.int32,
+    tf.uint32: tf.int64,
+    tf.uint64: tf.int64,
+    tf.float16: tf.float32,
+    tf.bfloat16: tf.float32,
+}
+"""What holds every number of a dtype (but the upper half of uint64, whose bits stay the same in sums and products)."""
+
+
 class TensorFlowBackend:
     """The backend of one function that is traced. Constants are made where they are first used, once each."""
 
@@ -152,12 +200,7 @@ class TensorFlowBackend:
         return tf.cast(stacked, host.dtype)
 
     def shape(self, tensor: Any) -> list[Any]:
-        if not isinstance(tensor, tf.Tensor):
-            raise DataDependentError("the shape of a sequence or an optional")
-        if tensor.shape.rank is None:
-            raise DataDependentError("the shape of a tensor of unknown rank")
-        dynamic: Any = None if tensor.shape.is_fully_defined() else tf.shape(tensor)
-        return [Size(dynamic[axis]) if size is None else int(size) for axis, size in enumerate(tensor.shape)]
+        return sizes_of(tensor)
 
     def cast(self, tensor: Any, dtype: ir.DataType) -> Any:
         wanted = tensorflow_dtype(dtype)
@@ -170,7 +213,15 @@ class TensorFlowBackend:
         return mark
 
     def wrap(self, handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
-        return handler.function(*arguments, **attributes)
+        """Calls a handler, in a wider dtype where TensorFlow has no operator for the inputs' own; `cast` brings it back."""
+        try:
+            return handler.function(*arguments, **attributes)
+        except TypeError as error:
+            own = next((a.dtype for a in arguments if isinstance(a, tf.Tensor) and a.dtype in _WIDER), None)
+            if own is None or "list of allowed values" not in str(error):
+                raise
+            wider = [tf.cast(a, _WIDER[own]) if isinstance(a, tf.Tensor) and a.dtype == own else a for a in arguments]
+            return handler.function(*wider, **attributes)
 
 
 def tensorflow_dtype(dtype: ir.DataType | int) -> tf.DType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -17,15 +18,17 @@ class OnnxFunction:
 
     Args:
         model: A prepared model (see `convkit.legalization.onnx.preparation`).
+        backend: Makes the backend of one trace.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, backend: Callable[[], TensorFlowBackend] = TensorFlowBackend) -> None:
         self._graph = model.graph
         self._opsets = dict(model.opset_imports)
+        self._backend = backend
 
     def __call__(self, *inputs: Any) -> list[Any]:
         """One tensor per graph input, in order; returns one per graph output."""
-        interpreter = Interpreter(self._opsets, TensorFlowBackend())
+        interpreter = Interpreter(self._opsets, self._backend())
         results = [interpreter.tensor(r) for r in interpreter.run(self._graph, inputs)]
         return [
             r if o.dtype is None else interpreter.backend.cast(r, o.dtype)

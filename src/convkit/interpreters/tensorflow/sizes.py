@@ -11,9 +11,11 @@ import onnx_ir as ir
 import tensorflow as tf
 
 from convkit.interpreters.host import DataDependentError, Host
-from convkit.interpreters.tensorflow.backend import Size
+from convkit.interpreters.tensorflow.backend import Size, TensorFlowBackend, sizes_of
 
-__all__ = ["as_sizes", "is_static", "product", "rank_of", "shape_tensor", "size_tensor", "sizes_of"]
+__all__ = ["as_sizes", "as_tensor", "is_static", "known", "product", "rank_of", "shape_tensor", "size_tensor", "sizes_of"]
+
+_LARGEST_INT32 = 2**31 - 1
 
 
 def size_tensor(size: Any) -> Any:
@@ -29,13 +31,6 @@ def shape_tensor(sizes: Sequence[Any]) -> Any:
     if is_static(sizes):
         return [int(size) for size in sizes]
     return tf.stack([size_tensor(size) for size in sizes])
-
-
-def sizes_of(tensor: Any) -> list[Any]:
-    """The sizes of a tensor of known rank: ints, and `Size` where they are dynamic."""
-    rank_of(tensor)
-    dynamic: Any = None if tensor.shape.is_fully_defined() else tf.shape(tensor)
-    return [Size(dynamic[axis]) if size is None else int(size) for axis, size in enumerate(tensor.shape)]
 
 
 def rank_of(tensor: Any) -> int:
@@ -83,5 +78,25 @@ def as_sizes(value: Any) -> list[Any]:
         return [int(v) for v in np.asarray(value).flat]
     if value.shape.rank is None or not value.shape.is_fully_defined():
         raise DataDependentError("how many sizes there are is not known")
-    flat = tf.cast(tf.reshape(value, [math.prod(value.shape)]), tf.int32)
+    flat = tf.reshape(value, [math.prod(value.shape)])
+    if flat.dtype == tf.int64:  # "to the end" is spelt 2⁶³ - 1
+        flat = tf.clip_by_value(flat, -_LARGEST_INT32, _LARGEST_INT32)
+    flat = tf.cast(flat, tf.int32)
     return [Size(flat[k]) for k in range(flat.shape[0])]
+
+
+def known(value: Any) -> np.ndarray | None:
+    """The numbers of an input that is annotated `Value`, None where they are not known while tracing."""
+    if isinstance(value, Host):
+        return None if value.is_symbolic else value.array
+    if isinstance(value, ir.Value):
+        return None if value.const_value is None else np.asarray(value.const_value.numpy())
+    return None
+
+
+def as_tensor(value: Any) -> tf.Tensor:
+    """The tensor of an input that is annotated `Value`."""
+    if isinstance(value, (Host, ir.Value)):
+        backend = TensorFlowBackend()
+        return backend.tensor(value) if isinstance(value, Host) else backend.constant(value)
+    return tf.convert_to_tensor(value)

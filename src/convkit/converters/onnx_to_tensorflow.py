@@ -1,0 +1,71 @@
+"""ONNX → SavedModel, by an interpreter of the graph over TensorFlow operators that `tf.function` traces.
+
+See `convkit.interpreters` for how, and `convkit.legalization.onnx` for what is rewritten first. Layouts stay ONNX's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.errors import ConversionError
+from convkit.formats import Variant
+from convkit.legalization.target import Finding
+
+__all__ = ["CONVERTER", "check", "convert"]
+
+CONVERTER = Converter(
+    name="onnx-tensorflow",
+    sources=(Variant.ONNX,),
+    target=Variant.SAVEDMODEL,
+    host=Host(group="tensorflow", preload=("tensorflow", "onnx_ir", "onnx"), packages=("tensorflow", "onnx", "onnx-ir")),
+    cost=0.9,
+    reason="traces the ONNX graph operator by operator; keeps names, layouts and dynamic dimensions",
+)
+
+
+def check(request: ConversionRequest) -> list[Finding]:
+    """The verdict on every operator of the model."""
+    from convkit.interpreters.tensorflow.table import operators
+    from convkit.legalization.onnx import preparation
+    from convkit.legalization.onnx.rewriting import legalize
+
+    return legalize(preparation.load(request.source.path), operators())
+
+
+def convert(request: ConversionRequest) -> ConversionOutcome:
+    """Writes `request.output`, a SavedModel directory whose `serving_default` has the source's signature.
+
+    Raises:
+        ConversionError: An operator has no counterpart, or a value that must be known is computed from data.
+    """
+    from convkit.interpreters.interpreter import NodeError
+    from convkit.interpreters.tensorflow.importer import OnnxFunction
+    from convkit.interpreters.tensorflow.table import operators
+    from convkit.legalization.onnx import preparation
+    from convkit.legalization.onnx.rewriting import legalize
+    from convkit.loading.savedmodel_writer import write_saved_model
+
+    signature = request.signature or request.source.signature
+    if signature is None:
+        raise ConversionError("the model's signature is not known", component=CONVERTER.name)
+    model = preparation.load(request.source.path)
+    legalize(model, operators())
+    inputs, outputs = [v.name for v in model.graph.inputs], [v.name for v in model.graph.outputs]
+    function = OnnxFunction(model)
+
+    def call(tensors: Sequence[Any]) -> list[Any]:
+        given = dict(zip(signature.input_names, tensors, strict=True))
+        results = dict(zip(outputs, function(*(given[name] for name in inputs)), strict=True))
+        return [results[name] for name in signature.output_names]
+
+    try:
+        write_saved_model(request.output, signature, call)
+    except BaseException as error:
+        shutil.rmtree(request.output, ignore_errors=True)
+        if isinstance(error.__cause__, NodeError):
+            raise error.__cause__ from error
+        raise
+    return ConversionOutcome()

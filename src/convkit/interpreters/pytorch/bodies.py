@@ -1,0 +1,98 @@
+"""The bodies of If, Loop and Scan as functions of their operands alone, as torch's higher-order operators want them.
+
+A body refers to values around it. Those that torch tracks (tensors, parameters, symbolic sizes) become operands of the operator
+and are given back to the body under the names that it knows them by; numbers that are known while tracing stay known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from convkit.interpreters.host import Host
+from convkit.interpreters.interpreter import Interpreter, Subgraph
+from convkit.interpreters.operators import UnsupportedError
+from convkit.interpreters.pytorch.backend import TorchBackend
+
+__all__ = ["Closed", "closed", "nodes_of", "owned"]
+
+Closed = Callable[[Sequence[Any], Sequence[Any]], list[torch.Tensor]]
+"""A body: takes its inputs and the operands."""
+
+
+def closed(*bodies: Subgraph) -> tuple[list[Any], list[Closed]]:
+    """The operands that bodies refer to between them, and each as a function of its inputs and those operands."""
+    captured = {value: body.outer[value] for body in bodies for value in body.captures()}
+    backend = bodies[0].interpreter.backend
+    assert isinstance(backend, TorchBackend)
+    constants = backend.constants(dict.fromkeys(v for body in bodies for v in _used(body.graph)))
+    operands = [leaf for value in captured.values() for leaf in _leaves(value)]
+
+    def function(body: Subgraph) -> Closed:
+        def call(inputs: Sequence[Any], given: Sequence[Any]) -> list[torch.Tensor]:
+            leaves = iter(given)
+            outer = {value: _rebuilt(around, leaves) for value, around in captured.items()}
+            own = TorchBackend(dict(zip(constants, leaves, strict=True)))
+            interpreter = Interpreter(body.interpreter.opsets, own)
+            inner = replace(body.with_outer(outer), interpreter=interpreter)
+            return [_result(interpreter.tensor(r)) for r in inner(*inputs)]
+
+        return call
+
+    return [*operands, *constants.values()], [function(body) for body in bodies]
+
+
+def _used(graph: ir.Graph) -> Iterator[ir.Value]:
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        yield from (v for v in node.inputs if v is not None)
+    for inner in [graph, *graph.subgraphs()]:
+        yield from inner.outputs
+
+
+def _leaves(value: Any) -> list[Any]:
+    """What torch tracks in a value."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Host):
+        return [v for v in value.array.flat if isinstance(v, torch.SymInt)] if value.is_symbolic else []
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list) else []
+
+
+def _rebuilt(value: Any, leaves: Iterator[Any]) -> Any:
+    """A value with its leaves replaced, in the order of `_leaves`."""
+    if isinstance(value, torch.Tensor):
+        return next(leaves)
+    if isinstance(value, Host) and value.is_symbolic:
+        array = value.array.copy()
+        for index, element in enumerate(value.array.flat):
+            array.flat[index] = next(leaves) if isinstance(element, torch.SymInt) else element
+        return Host(array, value.dtype)
+    return [_rebuilt(item, leaves) for item in value] if isinstance(value, list) else value
+
+
+def _result(value: Any) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        raise UnsupportedError("a body that is not known while tracing returns a sequence or an optional")
+    return value
+
+
+def owned(results: Sequence[torch.Tensor], given: Sequence[Any]) -> list[torch.Tensor]:
+    """Results that share no memory with each other or with what was given; torch's higher-order operators insist on it."""
+    taken = {StorageWeakRef(v.untyped_storage()) for v in given if isinstance(v, torch.Tensor)}
+    found = []
+    for result in results:
+        storage = StorageWeakRef(result.untyped_storage())
+        # A copy in memory order: the operators compare strides too.
+        found.append(result.clone(memory_format=torch.contiguous_format) if storage in taken else result.contiguous())
+        taken.add(storage)
+    return found
+
+
+def nodes_of(graph: ir.Graph) -> int:
+    """How many nodes a body has, nested ones included."""
+    return sum(1 for _ in ir.traversal.RecursiveGraphIterator(graph))

@@ -1,0 +1,251 @@
+"""If, Loop and Scan.
+
+A condition or a trip count that is known while tracing leaves no control flow; what only the data tell becomes torch's `cond`,
+`scan` and `while_loop`, called as operators, so that `torch.export` captures them without compiling the bodies as Python.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch._higher_order_ops.cond import cond_op
+from torch._higher_order_ops.scan import scan_op
+from torch._higher_order_ops.while_loop import while_loop_op
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from convkit.interpreters.host import Host
+from convkit.interpreters.operators import UnsupportedError, Value
+from convkit.interpreters.pytorch.bodies import closed, nodes_of, owned
+from convkit.interpreters.pytorch.table import operator
+
+_MOST_UNROLLED = 2500
+"""Nodes that a loop may become by unrolling; a longer one stays a loop."""
+
+_ENDLESS = np.iinfo(np.int64).max
+
+
+def _known(value):
+    """The number (or symbol) of a one-element value, None where only the data tell."""
+    array = value.const_value.numpy() if isinstance(value, ir.Value) else value.array if isinstance(value, Host) else None
+    if array is None:
+        return None
+    element = array.reshape(-1)[0]
+    return element.item() if isinstance(element, np.generic) else element
+
+
+@operator("If")
+def if_(condition: Value, *, then_branch, else_branch):
+    known = _known(condition)
+    if isinstance(known, torch.SymBool):
+        known = _decided(known, then_branch, else_branch)
+    if known is not None and not isinstance(known, torch.SymBool):
+        return tuple((then_branch if known else else_branch)())
+    if reason := _unequal(then_branch.graph, else_branch.graph):
+        raise UnsupportedError(f"the branches of a condition on data {reason}")
+    operands, functions = closed(then_branch, else_branch)
+    branches = [lambda *given, call=call: tuple(owned(call((), given), given)) for call in functions]
+    predicate = condition.reshape(()) if known is None else known
+    return tuple(cond_op(predicate, *branches, tuple(operands)))
+
+
+def _decided(condition, then_branch, else_branch):
+    """A comparison of sizes, where the ranges of the sizes decide it.
+
+    Between branches that one operator cannot hold the example decides, which torch records as a limit of the dimension.
+    """
+    if statically_known_true(condition):
+        return True
+    if statically_known_true(torch.sym_not(condition)):
+        return False
+    return bool(condition) if _unequal(then_branch.graph, else_branch.graph) else condition
+
+
+def _unequal(first, second):
+    """How the outputs of two branches differ so that one operator cannot return both; None where they do not."""
+    for one, other in zip(first.outputs, second.outputs, strict=True):
+        if one.type is not None and not isinstance(one.type, ir.TensorType):
+            return "return a sequence or an optional"
+        if one.shape is not None and other.shape is not None and len(one.shape) != len(other.shape):
+            return f"return {len(one.shape)} and {len(other.shape)} axes"
+    return None
+
+
+@operator("Loop")
+def loop(trips: Value = None, condition: Value = None, *carried: Value, body, node):
+    starts = True if condition is None else _known(condition)
+    most = _ENDLESS if trips is None else _known(trips)
+    if starts is False or (isinstance(most, int) and most <= 0):
+        return (*carried, *_no_rows(body.graph, len(carried)))
+    if not (starts is True and most is not None and _always_continues(body.graph)):
+        return _repeated(trips, condition, list(carried), body, _most_rows(most, node.outputs[len(carried) :]))
+    if isinstance(most, int) and most == _ENDLESS:
+        raise UnsupportedError("a loop that never ends")
+    if isinstance(most, int) and most * nodes_of(body.graph) <= _MOST_UNROLLED:
+        going = Host.of(np.array(True), np.bool_)
+        return _unrolled([[Host.of(k), going] for k in range(most)], list(carried), body, 1)
+    return _counted(most, list(carried), body)
+
+
+def _always_continues(graph):
+    """Whether a body hands its condition on, or returns a constant true one."""
+    value = graph.outputs[0]
+    while value.producer() is not None and value.producer().op_type == "Identity":
+        value = value.producer().inputs[0]
+    return value is graph.inputs[1] or (value.const_value is not None and bool(value.const_value.numpy().all()))
+
+
+def _no_rows(graph, carried):
+    """The stacked outputs of a loop that does not run."""
+    return [
+        Host.of(np.zeros((0, *_row(output)), output.dtype.numpy()), output.dtype.numpy())
+        for output in graph.outputs[1 + carried :]
+    ]
+
+
+def _row(output):
+    if output.shape is None or not output.shape.is_static():
+        raise UnsupportedError("a loop of a number of rounds that only the data tell, with outputs of unknown shape")
+    return output.shape.numpy()
+
+
+def _unrolled(rounds, state, body, skipped):
+    """Calls a body once per round.
+
+    Args:
+        rounds: The inputs of every round that are not its state.
+        state: What the rounds hand on.
+        body: Takes a round's inputs before the state if it skips an output (Loop), after it if not (Scan).
+        skipped: Outputs before the state.
+    """
+    count, rows = len(state), []
+    for inputs in rounds:
+        results = body(*inputs, *state) if skipped else body(*state, *inputs)
+        state, stacked = results[skipped : skipped + count], results[skipped + count :]
+        rows.append([body.interpreter.tensor(r) for r in stacked])
+    return (*state, *(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _counted(trips, state, body):
+    """A loop of a known or symbolic number of rounds, as a scan over their numbers."""
+    going = Host.of(np.array(True), np.bool_)
+    operands, (call,) = closed(body)
+    numbers = torch.arange(trips)
+    return _scanned(lambda state, rows, given: call([rows[0], going, *state], given)[1:], state, [numbers], operands, body)
+
+
+def _scanned(step, state, rows, operands, body):
+    """torch's scan: the last state, then the stacked results of all steps."""
+    tensors = [_carried(body, value) for value in state] or [torch.zeros(())]  # it wants a state
+    count = len(tensors)
+
+    def combine(*values):
+        results = step(values[: len(state)], values[count : count + len(rows)], values[count + len(rows) :])
+        return owned(results if state else [values[0], *results], values)
+
+    results = tuple(scan_op(combine, tensors, [r.contiguous() for r in rows], tuple(operands)))
+    return results if state else results[1:]
+
+
+def _carried(body, value):
+    """A value that a loop carries on, which must be a tensor where it is not unrolled."""
+    tensor = body.interpreter.tensor(value)
+    if not isinstance(tensor, torch.Tensor):
+        raise UnsupportedError("a loop that is not unrolled carries a sequence or an optional")
+    return tensor.contiguous()
+
+
+def _most_rows(trips, stacked):
+    """How many rows a loop stacks at most: its known trip count, or what the graph declares."""
+    declared = [o.shape[0] for o in stacked if o.shape is not None]
+    known = [n for n in [trips, *declared] if isinstance(n, int) and n != _ENDLESS]
+    return min(known) if known else None
+
+
+def _repeated(trips, condition, state, body, most):
+    """A loop that ends when the data say so; rows are written into a buffer for `most` rounds."""
+    stacked = body.graph.outputs[1 + len(state) :]
+    if stacked and most is None:
+        raise UnsupportedError("a loop stacks a number of rows that only the data tell")
+    buffers = [torch.zeros((most, *_row(o)), dtype=torch.from_numpy(np.zeros((), o.dtype.numpy())).dtype) for o in stacked]
+    going = torch.ones((), dtype=torch.bool) if condition is None else body.interpreter.tensor(condition).reshape(())
+    limit = torch.tensor(_ENDLESS) if trips is None else body.interpreter.tensor(trips).reshape(())
+    operands, (call,) = closed(body)
+    count = 2 + len(state)
+
+    def proceeds(index, going, *rest):
+        return going & (index < rest[-1])
+
+    def turn(index, going, *rest):
+        given = rest[count - 2 + len(buffers) : -1]
+        more, *results = call([index, going, *rest[: count - 2]], given)
+        written = [
+            buffer.index_copy(0, index.reshape(1), row.unsqueeze(0))
+            for buffer, row in zip(rest[count - 2 : count - 2 + len(buffers)], results[len(state) :], strict=True)
+        ]
+        return tuple(owned([index + 1, more.reshape(()), *results[: len(state)], *written], [index, going, *rest]))
+
+    carried = [torch.zeros((), dtype=torch.int64), going.clone(), *(_carried(body, v).clone() for v in state), *buffers]
+    rounds, _, *results = while_loop_op(proceeds, turn, tuple(carried), (*operands, limit))
+    return (*results[: len(state)], *(_first(buffer, rounds, most) for buffer in results[len(state) :]))
+
+
+def _first(buffer, rounds, most):
+    """The rows that were written."""
+    length = rounds.item()
+    torch._check(length >= 0)
+    torch._check(length <= most)
+    return buffer.narrow(0, 0, length)
+
+
+@operator("Scan", since=9)
+def scan(
+    *inputs: Value,
+    body,
+    num_scan_inputs,
+    scan_input_axes=None,
+    scan_input_directions=None,
+    scan_output_axes=None,
+    scan_output_directions=None,
+):
+    count = len(inputs) - num_scan_inputs
+    axes, flips = scan_input_axes or [0] * num_scan_inputs, scan_input_directions or [0] * num_scan_inputs
+    rows = [_along(body.interpreter.tensor(v), a, f) for v, a, f in zip(inputs[count:], axes, flips, strict=True)]
+    state, results = _scan(list(inputs[:count]), rows, body)
+    axes, flips = scan_output_axes or [0] * len(results), scan_output_directions or [0] * len(results)
+    moved = [(r.flip(0) if f else r).movedim(0, a) for r, a, f in zip(results, axes, flips, strict=True)]
+    return (*state, *moved)
+
+
+def _along(x, axis, flips):
+    x = x.movedim(axis, 0)
+    return x.flip(0) if flips else x
+
+
+def _scan(state, rows, body):
+    """The last state and the stacked results, over the rows' first axis."""
+    length = rows[0].shape[0]
+    if isinstance(length, int) and length * nodes_of(body.graph) <= _MOST_UNROLLED:
+        results = _unrolled([[r[k] for r in rows] for k in range(length)], state, body, 0)
+    else:
+        operands, (call,) = closed(body)
+        results = _scanned(lambda state, rows, given: call([*state, *rows], given), state, rows, operands, body)
+    return results[: len(state)], results[len(state) :]
+
+
+@operator("Scan", since=8)
+def scan_8(lengths: Value = None, *inputs: Value, body, num_scan_inputs, directions=None):
+    """The first form: a batch of sequences, every one scanned on its own."""
+    if lengths is not None:
+        raise UnsupportedError("sequence lengths")
+    tensors = [body.interpreter.tensor(v) for v in inputs]
+    batch, count = tensors[0].shape[0], len(tensors) - num_scan_inputs
+    if not isinstance(batch, int):
+        raise UnsupportedError("a dynamic batch in opset 8; since opset 9 Scan has none")
+    flips = directions or [0] * num_scan_inputs
+    samples = []
+    for index in range(batch):
+        rows = [_along(x[index], 0, f) for x, f in zip(tensors[count:], flips, strict=True)]
+        state, results = _scan([x[index] for x in tensors[:count]], rows, body)
+        samples.append([body.interpreter.tensor(v) for v in (*state, *results)])
+    return tuple(torch.stack(column) for column in zip(*samples, strict=True))

@@ -1,0 +1,89 @@
+"""Convolutions over one to three spatial axes."""
+
+from __future__ import annotations
+
+from torch.nn import functional
+
+from convkit.interpreters.operators import UnsupportedError
+from convkit.interpreters.pytorch.table import operator
+from convkit.interpreters.windows import WindowAxis, transposed_crops, window_axes
+
+_MOST_AXES = 3
+
+
+def _spatial_rank(node):
+    """Refuses convolutions over four axes and more, and over none."""
+    for value in node.inputs[:2]:
+        if value is not None and value.shape is not None and not 1 <= len(value.shape) - 2 <= _MOST_AXES:
+            return f"a convolution over {len(value.shape) - 2} axes; PyTorch has one to three"
+    return None
+
+
+@operator("Conv", accepts=_spatial_rank)
+def convolution(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None):
+    rank = w.dim() - 2
+    axes = window_axes(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
+    x, padding = padded(x, axes, 0)
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
+    return convolve(x, w, b, strides or 1, padding, dilations or 1, group)
+
+
+def padded(x, axes: list[WindowAxis], value, most: list[int] | None = None):
+    """The input with the padding that torch's own operators cannot take, and the padding left to them, one int per axis.
+
+    Args:
+        x: The input.
+        axes: Its spatial axes.
+        value: What to pad with.
+        most: The largest padding per axis that the operator takes itself.
+    """
+    limits = most or [_UNLIMITED] * len(axes)
+    if all(_is_native(a, limit) for a, limit in zip(axes, limits, strict=True)):
+        return x, [a.begin for a in axes]
+    return functional.pad(x, [p for a in reversed(axes) for p in (a.begin, a.end)], value=value), [0] * len(axes)
+
+
+_UNLIMITED = 1 << 31
+
+
+def _is_native(axis: WindowAxis, limit: int) -> bool:
+    return isinstance(axis.begin, int) and isinstance(axis.end, int) and axis.begin == axis.end and 0 <= axis.begin <= limit
+
+
+@operator("ConvTranspose", accepts=_spatial_rank)
+def transposed_convolution(
+    x,
+    w,
+    b=None,
+    *,
+    auto_pad="NOTSET",
+    dilations=None,
+    group=1,
+    kernel_shape=None,
+    output_padding=None,
+    output_shape=None,
+    pads=None,
+    strides=None,
+):
+    rank = w.dim() - 2
+    strides, dilations = list(strides or [1] * rank), list(dilations or [1] * rank)
+    if output_shape is not None:
+        output_shape = output_shape[-rank:]  # some exporters write batch and channels too
+    crops = transposed_crops(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad, output_padding, output_shape)
+    if any(begin < 0 for begin, _ in crops):
+        raise UnsupportedError("negative padding before the first element")
+    # torch cuts the same off both ends, and adds at the end less than a stride or a dilation; the rest is done on its result.
+    lacking = [begin - end for begin, end in crops]
+    native = [n if 0 <= n < max(s, d) else 0 for n, s, d in zip(lacking, strides, dilations, strict=True)]
+    rest = [n - m for n, m in zip(lacking, native, strict=True)]
+    grows = any(n > 0 for n in rest)
+    transpose = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[rank - 1]
+    bias = None if grows else b
+    y = transpose(x, w, bias, strides, [begin for begin, _ in crops], native, group, dilations)
+    for axis, n in enumerate(rest):
+        if n < 0:
+            y = y.narrow(axis + 2, 0, y.shape[axis + 2] + n)
+    if grows:
+        y = functional.pad(y, [p for n in reversed(rest) for p in (0, max(n, 0))])
+        y = y if b is None else y + b.reshape(-1, *[1] * rank)
+    return y

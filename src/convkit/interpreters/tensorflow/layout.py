@@ -1,0 +1,102 @@
+"""Between ONNX's layout (channels before the spatial axes) and the one that TensorFlow's CPU kernels have (channels last).
+
+One spatial axis becomes two, of which the first has size 1: neither TensorFlow's kernels nor LiteRT's are one-dimensional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from convkit.interpreters.tensorflow.sizes import rank_of, shape_tensor, size_tensor, sizes_of
+from convkit.interpreters.windows import WindowAxis
+
+__all__ = [
+    "SINGLE",
+    "at_trace_time",
+    "channels_first",
+    "channels_last",
+    "in_single_precision",
+    "is_same_padding",
+    "padded",
+    "shortened",
+    "two_axes",
+]
+
+SINGLE = WindowAxis(1, 1, 1, 1, 0, 0)
+"""The spatial axis that is added to a single one."""
+
+
+def two_axes(axes: list[WindowAxis]) -> list[WindowAxis]:
+    """The axes as `channels_last` lays them out: at least two."""
+    return [SINGLE, *axes] if len(axes) == 1 else axes
+
+
+def channels_last(x: Any) -> Any:
+    """(N, C, W), (N, C, H, W) or (N, C, D, H, W) as (N, 1, W, C), (N, H, W, C) or (N, D, H, W, C)."""
+    rank = rank_of(x)
+    moved = tf.transpose(x, [0, *range(2, rank), 1])
+    return tf.expand_dims(moved, 1) if rank == 3 else moved
+
+
+def channels_first(x: Any, spatial_rank: int) -> Any:
+    """The reverse of `channels_last`."""
+    if spatial_rank == 1:
+        x = tf.squeeze(x, [1])
+    rank = spatial_rank + 2
+    return tf.transpose(x, [0, rank - 1, *range(1, rank - 1)])
+
+
+def at_trace_time(tensor: Any, function: Callable[[Any], Any]) -> Any:
+    """`function` of a tensor, computed once while tracing where it is a constant: how weights change their layout."""
+    static = tf.get_static_value(tensor)
+    if static is None:
+        return function(tensor)
+    with tf.init_scope():
+        result = function(tf.constant(static)).numpy()
+    return tf.constant(result)
+
+
+def in_single_precision(compute: Callable[..., Any], *tensors: Any) -> Any:
+    """Computes on float32 where the first tensor is of half precision, which LiteRT has no kernels for."""
+    dtype = tensors[0].dtype
+    if dtype not in (tf.float16, tf.bfloat16):
+        return compute(*tensors)
+    return tf.cast(compute(*(None if t is None else tf.cast(t, tf.float32) for t in tensors)), dtype)
+
+
+def is_same_padding(axes: Sequence[WindowAxis]) -> bool:
+    """Whether TensorFlow's padding "SAME" is the padding of these axes."""
+    return all(_is_same(axis) for axis in axes)
+
+
+def _is_same(axis: WindowAxis) -> bool:
+    if not (isinstance(axis.begin, int) and isinstance(axis.end, int)):
+        return False
+    if axis.stride == 1:
+        needed = axis.extent - 1
+    elif isinstance(axis.size, int):
+        needed = max((-(-axis.size // axis.stride) - 1) * axis.stride + axis.extent - axis.size, 0)
+    else:
+        return axis.extent == 1 and axis.begin == axis.end == 0
+    return axis.begin == needed // 2 and axis.end == needed - needed // 2
+
+
+def padded(x: Any, amounts: Sequence[tuple[Any, Any]], value: Any = 0) -> Any:
+    """Pads the spatial axes of a channels-last tensor."""
+    if all(isinstance(n, int) and n == 0 for pair in amounts for n in pair):
+        return x
+    pairs = [(0, 0), *amounts, (0, 0)]
+    is_static = all(isinstance(n, int) for pair in pairs for n in pair)
+    paddings = pairs if is_static else tf.stack([tf.stack([size_tensor(n) for n in pair]) for pair in pairs])
+    return tf.pad(x, paddings, constant_values=tf.cast(value, x.dtype))
+
+
+def shortened(x: Any, lengths: Sequence[Any]) -> Any:
+    """The first elements along the spatial axes of a channels-last tensor."""
+    now = sizes_of(x)
+    if all(isinstance(n, int) and n == m for n, m in zip(lengths, now[1:-1], strict=True)):
+        return x
+    return tf.slice(x, [0] * len(now), shape_tensor([now[0], *lengths, now[-1]]))

@@ -1,0 +1,142 @@
+"""Activations, in the forms that TensorFlow Lite's converter recognises as one operator where it has one."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from convkit.interpreters.tensorflow.layout import in_single_precision
+from convkit.interpreters.tensorflow.sizes import product, rank_of, shape_tensor, size_tensor, sizes_of
+from convkit.interpreters.tensorflow.table import operator
+
+
+@operator("Relu", since=6)
+def relu(x):
+    return tf.nn.relu(x)
+
+
+@operator("Sigmoid", since=6)
+def sigmoid(x):
+    return tf.sigmoid(x)
+
+
+@operator("LeakyRelu", since=6)
+def leaky_relu(x, *, alpha=0.01):
+    return tf.nn.leaky_relu(x, alpha)
+
+
+@operator("PRelu", since=7)
+def prelu(x, slope):
+    if x.dtype.is_floating:
+        return tf.nn.relu(x) + tf.negative(slope) * tf.nn.relu(-x)
+    return tf.where(x < 0, slope * x, x)
+
+
+@operator("ThresholdedRelu")
+def thresholded_relu(x, *, alpha=1.0):
+    return tf.where(x > alpha, x, tf.zeros([], x.dtype))
+
+
+@operator("Elu", since=6)
+def elu(x, *, alpha=1.0):
+    return tf.nn.elu(x) if alpha == 1 else tf.where(x > 0, x, alpha * tf.nn.elu(x))
+
+
+@operator("Celu")
+def celu(x, *, alpha=1.0):
+    return tf.where(x > 0, x, alpha * tf.nn.elu(x / alpha))
+
+
+@operator("Selu", since=6)
+def selu(x, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875):
+    return gamma * tf.where(x > 0, x, alpha * tf.nn.elu(x))
+
+
+@operator("HardSigmoid", since=6)
+def hard_sigmoid(x, *, alpha=0.2, beta=0.5):
+    return tf.clip_by_value(alpha * x + beta, tf.zeros([], x.dtype), tf.ones([], x.dtype))
+
+
+@operator("HardSwish")
+def hard_swish(x):
+    return x * tf.nn.relu6(x + 3) * (1 / 6)
+
+
+@operator("Swish")
+def swish(x, *, alpha=1.0):
+    return x * tf.sigmoid(x if alpha == 1 else alpha * x)
+
+
+@operator("Gelu")
+def gelu(x, *, approximate="none"):
+    """The exact one in the form that TensorFlow Lite's converter fuses; `tf.nn.gelu` has an Erfc, which TF.js lacks."""
+    if approximate == "tanh":
+        return tf.nn.gelu(x, approximate=True)
+    return x * 0.5 * (1 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+@operator("Softplus")
+def softplus(x):
+    """log(1 + eˣ) without overflow."""
+    return tf.nn.relu(x) + tf.math.log1p(tf.exp(-tf.abs(x)))
+
+
+@operator("Softsign")
+def softsign(x):
+    return x / (1 + tf.abs(x))
+
+
+@operator("Mish")
+def mish(x):
+    return x * tf.tanh(softplus(x))
+
+
+@operator("Shrink")
+def shrink(x, *, bias=0.0, lambd=0.5):
+    bias, lambd = (tf.cast(v, x.dtype) for v in (bias, lambd))
+    zero = tf.zeros([], x.dtype)
+    below = zero if x.dtype.is_unsigned else tf.where(x < -lambd, x + bias, zero)
+    return tf.where(x > lambd, x - bias, below)
+
+
+def _of_matrix(function, x, axis):
+    """Before opset 13 an axis splits the dimensions: all from it on are one."""
+    sizes = sizes_of(x)
+    axis %= len(sizes)
+    if axis == len(sizes) - 1:
+        return function(x)
+    flat = tf.reshape(x, shape_tensor([product(sizes[:axis]), product(sizes[axis:])]))
+    return tf.reshape(function(flat), shape_tensor(sizes))
+
+
+@operator("Softmax")
+def softmax_of_matrix(x, *, axis=1):
+    return _of_matrix(lambda v: in_single_precision(tf.nn.softmax, v), x, axis)
+
+
+@operator("Softmax", since=13)
+def softmax(x, *, axis=-1):
+    return in_single_precision(lambda v: tf.nn.softmax(v, axis), x)
+
+
+@operator("LogSoftmax")
+def log_softmax_of_matrix(x, *, axis=1):
+    return _of_matrix(lambda v: in_single_precision(tf.nn.log_softmax, v), x, axis)
+
+
+@operator("LogSoftmax", since=13)
+def log_softmax(x, *, axis=-1):
+    return in_single_precision(lambda v: tf.nn.log_softmax(v, axis), x)
+
+
+@operator("Hardmax")
+def hardmax_of_matrix(x, *, axis=1):
+    return _of_matrix(hardmax, x, axis)
+
+
+@operator("Hardmax", since=13)
+def hardmax(x, *, axis=-1):
+    """One at the first largest element."""
+    axis %= rank_of(x)
+    return tf.one_hot(tf.argmax(x, axis, tf.int32), size_tensor(sizes_of(x)[axis]), axis=axis, dtype=x.dtype)

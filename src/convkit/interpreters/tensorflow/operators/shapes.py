@@ -1,0 +1,192 @@
+"""Other shapes of the same elements: reshaping, transposing, joining and parting, repeating."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from convkit.interpreters.host import DataDependentError
+from convkit.interpreters.operators import Known, UnsupportedError, Value
+from convkit.interpreters.tensorflow.backend import Size
+from convkit.interpreters.tensorflow.sizes import as_sizes, is_static, product, rank_of, shape_tensor, size_tensor, sizes_of
+from convkit.interpreters.tensorflow.table import operator
+
+
+@operator("Reshape", since=5)
+def reshape(x, shape: Value, *, allowzero=0):
+    """0 copies the dimension of the same position, -1 takes what is left."""
+    wanted, own = as_sizes(shape), sizes_of(x)
+    from_data = isinstance(shape, tf.Tensor)
+    sizes = wanted if allowzero else [_copied(size, position, own, from_data) for position, size in enumerate(wanted)]
+    if any(not isinstance(size, Size) and size == -1 for size in sizes):
+        sizes = _with_rest(sizes, own)
+    return tf.reshape(x, shape_tensor(sizes))
+
+
+def _copied(size, position, own, from_data):
+    if not isinstance(size, Size):
+        return own[position] if size == 0 else size
+    if not from_data or position >= len(own):
+        return size
+    return Size(tf.where(tf.equal(size.tensor, 0), size_tensor(own[position]), size.tensor))
+
+
+def _with_rest(sizes, own):
+    """The shape with the number behind its -1, where the dynamic sizes are the same on both sides."""
+    total, others = product(own), product(size for size in sizes if isinstance(size, Size) or size != -1)
+    if _roots(total) != _roots(others):
+        return sizes
+    here, there = (size.factor if isinstance(size, Size) else size for size in (total, others))
+    rest = here // there if there else 0
+    return [rest if not isinstance(size, Size) and size == -1 else size for size in sizes]
+
+
+def _roots(size):
+    return [id(root) for root in size.roots] if isinstance(size, Size) else []
+
+
+@operator("Flatten")
+def flatten(x, *, axis=1):
+    sizes = sizes_of(x)
+    axis = axis + len(sizes) if axis < 0 else axis
+    return tf.reshape(x, shape_tensor([product(sizes[:axis]), product(sizes[axis:])]))
+
+
+@operator("Transpose")
+def transpose(x, *, perm=None):
+    return tf.transpose(x, list(perm) if perm is not None else list(reversed(range(rank_of(x)))))
+
+
+@operator("Squeeze")
+def squeeze_of_attribute(x, *, axes=None):
+    return _squeeze(x, axes)
+
+
+@operator("Squeeze", since=13)
+def squeeze(x, axes: Known = None):
+    return _squeeze(x, None if axes is None else axes.flat)
+
+
+def _squeeze(x, axes):
+    if axes is None and not x.shape.is_fully_defined():
+        raise DataDependentError("which dimensions are 1 is not known")
+    rank = rank_of(x)
+    axes = [k for k, size in enumerate(x.shape) if size == 1] if axes is None else sorted({int(axis) % rank for axis in axes})
+    return tf.squeeze(x, axes) if axes else x
+
+
+@operator("Unsqueeze")
+def unsqueeze_of_attribute(x, *, axes):
+    return _unsqueeze(x, axes)
+
+
+@operator("Unsqueeze", since=13)
+def unsqueeze(x, axes: Known):
+    return _unsqueeze(x, axes.flat)
+
+
+def _unsqueeze(x, axes):
+    axes = [int(axis) for axis in axes]
+    rank = rank_of(x) + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
+        x = tf.expand_dims(x, axis)
+    return x
+
+
+@operator("Concat", since=4)
+def concat(*tensors, axis):
+    return tf.concat(tensors, axis % rank_of(tensors[0]))
+
+
+@operator("Split")
+def split_of_attribute(x, *, axis=0, split=None, node):
+    return _split(x, axis, split, len(node.outputs))
+
+
+@operator("Split", since=13)
+def split(x, sizes: Value = None, *, axis=0, num_outputs=None, node):
+    return _split(x, axis, None if sizes is None else as_sizes(sizes), num_outputs or len(node.outputs))
+
+
+def _split(x, axis, sizes, count):
+    """Into equal parts where no sizes are given; the last one is smaller where the dimension is no multiple."""
+    axis %= rank_of(x)
+    if sizes is None:
+        total = sizes_of(x)[axis]
+        part = -(-total // count)
+        sizes = [part] * (count - 1) + [total - part * (count - 1)]
+    if is_static(sizes):
+        return tuple(tf.split(x, [int(size) for size in sizes], axis))
+    return tuple(tf.split(x, shape_tensor(sizes), axis, num=len(sizes)))
+
+
+@operator("Expand")
+def expand(x, shape: Value):
+    """Both shapes broadcast: where the wanted size is 1 the tensor's own stays."""
+    own, wanted = sizes_of(x), as_sizes(shape)
+    rank = max(len(own), len(wanted))
+    own, wanted = ([1] * (rank - len(sizes)) + list(sizes) for sizes in (own, wanted))
+    return tf.broadcast_to(x, shape_tensor([_broadcast(a, b) for a, b in zip(own, wanted, strict=True)]))
+
+
+def _broadcast(own, wanted):
+    if not isinstance(own, Size) and not isinstance(wanted, Size):
+        if 1 not in (own, wanted) and own != wanted:
+            raise UnsupportedError(f"sizes {own} and {wanted} do not broadcast")
+        return wanted if own == 1 else own
+    if not isinstance(own, Size):
+        return wanted if own == 1 else own
+    if not isinstance(wanted, Size):
+        return own if wanted == 1 else wanted
+    return own if own is wanted else Size(tf.where(tf.equal(own.tensor, 1), wanted.tensor, own.tensor))
+
+
+@operator("Tile", since=6)
+def tile(x, repeats: Value):
+    if x.dtype == tf.uint16:  # the one dtype of ONNX's that TensorFlow's kernel lacks
+        x = tf.cast(x, tf.int32)
+    return tf.tile(x, shape_tensor(as_sizes(repeats)))
+
+
+@operator("DepthToSpace")
+def depth_to_space(x, *, blocksize, mode="DCR"):
+    n, c, h, w = sizes_of(x)
+    block, channels = blocksize, c // (blocksize * blocksize)
+    blocks_first = mode == "DCR"
+    parts = (block, block, channels) if blocks_first else (channels, block, block)
+    spread = tf.reshape(x, shape_tensor([n, *parts, h, w]))
+    spread = tf.transpose(spread, (0, 3, 4, 1, 5, 2) if blocks_first else (0, 1, 4, 2, 5, 3))
+    return tf.reshape(spread, shape_tensor([n, channels, h * block, w * block]))
+
+
+@operator("SpaceToDepth")
+def space_to_depth(x, *, blocksize, mode="DCR"):
+    n, c, h, w = sizes_of(x)
+    parts = tf.reshape(x, shape_tensor([n, c, h // blocksize, blocksize, w // blocksize, blocksize]))
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    sizes = [n, c * (blocksize * blocksize), h // blocksize, w // blocksize]
+    return tf.reshape(tf.transpose(parts, order), shape_tensor(sizes))
+
+
+@operator("Trilu")
+def trilu(x, k: Value = None, *, upper=1):
+    """The elements on one side of a diagonal, zeros elsewhere."""
+    shift = 0 if k is None else size_tensor(as_sizes(k)[0])
+    rows, columns = (tf.range(size_tensor(size)) for size in sizes_of(x)[-2:])
+    diagonal = rows[:, None] + shift
+    kept = columns[None, :] >= diagonal if upper else columns[None, :] <= diagonal
+    return tf.where(kept, x, tf.zeros([], x.dtype))
+
+
+@operator("ReverseSequence")
+def reverse_sequence(x, lengths, *, batch_axis=1, time_axis=0):
+    return tf.reverse_sequence(x, lengths, seq_axis=time_axis, batch_axis=batch_axis)
+
+
+@operator("Shape")
+def shape_of(x, *, start=0, end=None):
+    return tf.cast(shape_tensor(sizes_of(x)[start:end]), tf.int64)
+
+
+@operator("Size")
+def size_of(x):
+    return tf.cast(size_tensor(product(sizes_of(x))), tf.int64)
