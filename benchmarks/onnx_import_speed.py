@@ -91,16 +91,17 @@ onnx2tf.convert(input_onnx_file_path={output!r} + ".onnx", output_folder_path={o
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians of a contestant: seconds, and bytes of the largest process and of the process tree."""
+    """Medians of a contestant: seconds by the wall and of processors, bytes of the largest process and of the process tree."""
 
     title: str
     seconds: float
+    processor: float
     largest: float
     tree: float
 
     def __str__(self) -> str:
-        mib = 2**20
-        return f"{self.title:44} {self.seconds:6.2f} s · {self.largest / mib:6.0f} MB · tree {self.tree / mib:6.0f} MB"
+        largest, tree = (f"{size / 2**20:6.0f} MB" for size in (self.largest, self.tree))
+        return f"{self.title:50} {self.seconds:6.2f} s · {self.processor:6.2f} s of processors · {largest} · tree {tree}"
 
 
 def alternate(contestants: dict[str, Callable[[], Run]], runs: int) -> list[Measured]:
@@ -112,7 +113,9 @@ def alternate(contestants: dict[str, Callable[[], Run]], runs: int) -> list[Meas
             if round_:
                 taken[title].append(found)
     return [
-        Measured(title, *(statistics.median(getattr(r, name) for r in those) for name in ("seconds", "largest", "tree")))
+        Measured(
+            title, *(statistics.median(getattr(r, name) for r in those) for name in ("seconds", "processor", "largest", "tree"))
+        )
         for title, those in taken.items()
     ]
 

@@ -89,11 +89,12 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One whole process: wall seconds, largest process and largest tree (bytes)."""
+    """One whole process: wall seconds, largest process and largest tree (bytes), and seconds of all its processors."""
 
     seconds: float
     largest: int
     tree: int
+    processor: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def measure(command: list[str], environment: dict[str, str] | None = None) -> Ru
         if process.returncode:
             errors.seek(0)
             raise SystemExit(f"{command[:3]} failed ({process.returncode}): {errors.read().decode(errors='replace')[-2000:]}")
-    return Run(seconds, max(usage.ru_maxrss * 1024, 0), peak[0])
+    return Run(seconds, max(usage.ru_maxrss * 1024, 0), peak[0], usage.ru_utime + usage.ru_stime)
 
 
 def _sample(pid: int, peak: list[int]) -> None:

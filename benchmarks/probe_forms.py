@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,19 +74,19 @@ FORMS: dict[str, list[Form]] = {
     **{op: _binary() for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "PRelu")},
     "Div": _binary(nonzero=(1,)),
     "Mod": _binary(nonzero=(1,), fmod=0),
-    "Pow": [Form((shape,), (np.array(3, np.int64),)) for shape in _RANKS],
+    "Pow": [Form((s,), (np.array(3, np.int64),)) for s in _RANKS]
+    + [Form((s,), (np.arange(math.prod(s)).reshape(s) % 4,), low=0.1) for s in _RANKS],
     **{f"Reduce{kind}": _reduce() for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare")},
     **{f"Reduce{kind}": _reduce() for kind in ("LogSumExp",)},
     **{op: _arg() for op in ("ArgMax", "ArgMin")},
     **{op: _each(axis=-1) for op in ("Softmax", "LogSoftmax", "Hardmax")},
     "CumSum": _each(np.array(0, np.int64)),
     "Clip": [Form((shape, (), ())) for shape in _RANKS],
-    "Where": [],
+    "Where": [Form((s, s), leading=(np.arange(math.prod(s)).reshape(s) % 2 == 0,)) for s in _RANKS],
     "Concat": [Form((shape, shape), attributes={"axis": 0}) for shape in _RANKS],
     "Gather": _each(_ints(0, 1, 0), axis=0),
     "GatherElements": _each(lambda s: np.zeros(s, np.int64), axis=-1),
     "GatherND": _each(_ints(1).reshape(1, 1)),
-    "ScatterND": [Form((s, (1, *s[1:])), (), {}) for s in ()],
     "Reshape": _each(lambda s: _ints(-1)),
     "Flatten": _each(axis=1),
     "Transpose": _each(perm=lambda s: list(range(len(s)))[::-1]),
@@ -122,8 +123,5 @@ FORMS: dict[str, list[Form]] = {
         Form(((1, 2, 3, 4),), (None, None, _ints(1, 2, 6, 8)), {"mode": mode, "coordinate_transformation_mode": transform})
         for mode, transform in (("nearest", "asymmetric"), ("linear", "half_pixel"))
     ],
-    "OneHot": [],
     "EyeLike": [Form(((3, 4),))],
-    "Range": [],
 }
-FORMS = {operator: forms for operator, forms in FORMS.items() if forms}

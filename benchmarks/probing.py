@@ -50,6 +50,7 @@ class Form:
     Attributes:
         shapes: Of the inputs that have the dtype that is probed.
         constants: The inputs that follow them, with dtypes of their own; None for one that is left out.
+        leading: The inputs that stand before them.
         attributes: Of the node.
         outputs: How many there are.
         low, high: What floats are drawn between.
@@ -58,6 +59,7 @@ class Form:
 
     shapes: tuple[tuple[int, ...], ...]
     constants: tuple[np.ndarray | None, ...] = ()
+    leading: tuple[np.ndarray, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     outputs: int = 1
     low: float = -2.0
@@ -82,8 +84,11 @@ class Probe:
         names = [f"x{k}" for k in range(len(self.form.shapes))]
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
         inputs = [helper.make_tensor_value_info(n, kind, s) for n, s in zip(names, self.form.shapes, strict=True)]
-        held = [numpy_helper.from_array(a, f"c{k}") for k, a in enumerate(self.form.constants) if a is not None]
-        operands = [*names, *("" if a is None else f"c{k}" for k, a in enumerate(self.form.constants))]
+        before = [f"b{k}" for k in range(len(self.form.leading))]
+        after = ["" if a is None else f"c{k}" for k, a in enumerate(self.form.constants)]
+        arrays = [*zip(before, self.form.leading, strict=True), *zip(after, self.form.constants, strict=True)]
+        held = [numpy_helper.from_array(a, name) for name, a in arrays if a is not None]
+        operands = [*before, *names, *after]
         results = [f"y{k}" for k in range(self.form.outputs)]
         node = helper.make_node(self.operator, operands, results, name="probe", **self.form.attributes)
         undeclared = [helper.make_empty_tensor_value_info(n) for n in results]
@@ -114,14 +119,14 @@ def probes(forms: Mapping[str, Sequence[Form]], dtypes: Iterable[str] = DTYPES) 
     """Every form in every dtype that ONNX allows its first input."""
     chosen = list(dtypes)
     for operator, some in forms.items():
-        allowed = _allowed(operator)
+        allowed = _allowed(operator, len(some[0].leading))
         yield from (Probe(operator, dtype, form) for dtype in chosen if dtype in allowed for form in some)
 
 
-def _allowed(operator: str) -> set[str]:
+def _allowed(operator: str, position: int) -> set[str]:
     schema = onnx.defs.get_schema(operator, OPSET)
     names = {"float": "float32", "double": "float64"}
-    bare = (t.removeprefix("tensor(").removesuffix(")") for t in schema.inputs[0].types)
+    bare = (t.removeprefix("tensor(").removesuffix(")") for t in schema.inputs[position].types)
     return {names.get(t, t) for t in bare}
 
 
@@ -255,12 +260,19 @@ def _short(message: str) -> str:
 def collected(results: Iterable[tuple[Probe, str | None]], converter: Converter) -> Verdicts:
     """The verdicts of many probes together."""
     verdicts = Verdicts(converter.name, versions(converter))
+    right: set[tuple[str, str]] = set()
     for probe, trouble in results:
         if trouble is None:
             continue
         ranks = verdicts.wrong.setdefault(probe.operator, {}).setdefault(probe.dtype, {})
         if trouble:
             ranks.setdefault(str(probe.form.rank), trouble)
+        else:
+            right.add((probe.operator, probe.dtype))
+    for operator, dtypes in verdicts.wrong.items():
+        for dtype, ranks in dtypes.items():
+            if ranks and (operator, dtype) not in right:
+                dtypes[dtype] = {"*": next(iter(ranks.values()))}
     return verdicts
 
 

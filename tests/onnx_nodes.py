@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,30 +70,44 @@ def onnx_runtime(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
     return list(session.run(None, dict(feeds)))
 
 
-def pytorch(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
-    """What the PyTorch importer computes, through torch.export with the model's dynamic dimensions."""
+def pytorch(model: onnx.ModelProto, feeds: Feeds, smallest: int = 1) -> list[np.ndarray]:
+    """What the PyTorch importer computes, through torch.export with the model's dynamic dimensions of at least `smallest`."""
+    return pytorch_function(model, feeds, smallest)(feeds)
+
+
+def pytorch_function(model: onnx.ModelProto, feeds: Feeds, smallest: int = 1) -> Callable[[Feeds], list[np.ndarray]]:
+    """The PyTorch importer's exported program, traced with `feeds`, to be run on these or on feeds of other sizes."""
     import torch
+    from torch.fx.experimental import _config
 
     from convkit.interpreters.pytorch.importer import OnnxModule
     from convkit.interpreters.pytorch.table import operators
 
     imported = preparation.prepared(ir.from_proto(model))
     legalize(imported, operators())
-    tensors = tuple(torch.from_numpy(np.array(feeds[v.name], order="C", ndmin=feeds[v.name].ndim)) for v in model.graph.input)
+
+    def as_tensors(given: Feeds) -> tuple[Any, ...]:
+        return tuple(torch.from_numpy(np.array(given[v.name], order="C", ndmin=given[v.name].ndim)) for v in model.graph.input)
+
+    tensors = as_tensors(feeds)
     dims: dict[str, Any] = {}
     shapes = tuple(
         {
-            axis: dims.setdefault(d.dim_param, torch.export.Dim(d.dim_param, min=1))
+            axis: dims.setdefault(d.dim_param, torch.export.Dim(d.dim_param, min=min(smallest, feeds[v.name].shape[axis])))
             for axis, d in enumerate(v.type.tensor_type.shape.dim)
             if d.dim_param
         }
         for v in model.graph.input
     )
+    module, wanted = OnnxModule(imported).eval(), {"inputs": shapes} if dims else None
     with torch.no_grad():
-        program = torch.export.export(
-            OnnxModule(imported).eval(), tensors, dynamic_shapes={"inputs": shapes} if dims else None, strict=False
-        )
-        return [result.numpy() for result in program.module()(*tensors)]
+        try:
+            program = torch.export.export(module, tensors, dynamic_shapes=wanted, strict=False)
+        except torch._dynamo.exc.UserError:  # the second attempt of convkit.loading.pytorch_capture
+            with _config.patch(backed_size_oblivious=True):
+                program = torch.export.export(module, tensors, dynamic_shapes=wanted, strict=False)
+        run = program.module()
+    return lambda given: [result.numpy() for result in run(*as_tensors(given))]
 
 
 def tensorflow(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:

@@ -38,11 +38,13 @@ class ConversionResult:
         artifact: The converted model: `.path`, `.format`, `.signature`.
         verdict: "proved", "drift" (with `allow_drift`) or "unvalidated" (with `validate=False`).
         report: The full record, also written to `<output>.convkit.json`.
+        emitted: The files that `emit` asked for.
     """
 
     artifact: Artifact
     verdict: Verdict
     report: ConversionReport
+    emitted: tuple[Path, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -107,6 +109,7 @@ def convert(
     timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
     install: bool = True,
+    emit: Sequence[str] = (),
     pool: WorkerPool | None = None,
     observe: Observer | None = None,
 ) -> ConversionResult:
@@ -135,6 +138,7 @@ def convert(
         timeout: Seconds per stage.
         options: Converter options by name, for example {"opset": 18}.
         install: Provision a missing toolchain at first use.
+        emit: What else to write beside the output: "python" (with `to="pytorch"`) for a readable Python module and its weights.
         pool: The workers to use; the process's own by default.
         observe: Called with an `Event` when something happens.
 
@@ -168,6 +172,7 @@ def convert(
             timeout=timeout,
             converter_options=dict(options or {}),
             install=install,
+            emit=(emit,) if isinstance(emit, str) else tuple(dict.fromkeys(emit)),
         )
         report = pipeline.convert(
             path,
@@ -178,7 +183,7 @@ def convert(
             observe or ignore,
         )
     assert report.artifact is not None
-    return ConversionResult(report.artifact, report.verdict, report)
+    return ConversionResult(report.artifact, report.verdict, report, tuple(e.path for e in report.emitted))
 
 
 def check(

@@ -18,7 +18,19 @@ from convkit.signature import Signature
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ConversionOutcome", "ConversionRequest", "Converter", "Host", "Option", "Runtime", "Session"]
+__all__ = [
+    "ConversionOutcome",
+    "ConversionRequest",
+    "Converter",
+    "EmissionOutcome",
+    "EmissionRequest",
+    "Emitter",
+    "Host",
+    "Option",
+    "Origin",
+    "Runtime",
+    "Session",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,26 @@ class Runtime:
         return self.variants[0].format
 
 
+@dataclass(frozen=True)
+class Emitter:
+    """Writes something for people to read beside a converted model.
+
+    Attributes:
+        name: As in `--emit python`.
+        source: The variant that it reads.
+        host: Where it runs.
+        help: What it writes, one clause.
+        module: Set by the registry: the module that holds `files(output) -> tuple[Path, ...]`, which says what it writes
+            beside a model, and `emit(request)`.
+    """
+
+    name: str
+    source: Variant
+    host: Host
+    help: str
+    module: str = ""
+
+
 class Session(Protocol):
     """A loaded model that runs on numpy arrays; lives in a worker."""
 
@@ -169,3 +201,54 @@ class ConversionOutcome:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ConversionOutcome:
         return cls(tuple(data["notes"]))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a converted model was made of, as an emitter writes it down.
+
+    Attributes:
+        file: The source's name.
+        kind: What it is ("ONNX").
+        digest: Of its content.
+        route: The converters that it came through.
+    """
+
+    file: str
+    kind: str
+    digest: str
+    route: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EmissionRequest:
+    """What an emitter is asked to do.
+
+    Attributes:
+        artifact: The converted model with its signature; what is emitted goes beside it.
+        origin: What it was made of.
+        inputs: `.npz` files with one array per input name, to prove what was written on.
+    """
+
+    artifact: Artifact
+    origin: Origin
+    inputs: tuple[Path, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "artifact": self.artifact.to_json(),
+            "origin": {**vars(self.origin), "route": list(self.origin.route)},
+            "inputs": [str(i) for i in self.inputs],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> EmissionRequest:
+        origin = Origin(**{**data["origin"], "route": tuple(data["origin"]["route"])})
+        return cls(Artifact.from_json(data["artifact"]), origin, tuple(Path(i) for i in data["inputs"]))
+
+
+@dataclass(frozen=True)
+class EmissionOutcome:
+    """What an emitter says when it is done: how it proved what it wrote, and what the user should know."""
+
+    notes: tuple[str, ...] = ()

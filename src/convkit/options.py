@@ -47,6 +47,7 @@ class ConvertOptions:
         timeout: Seconds that one stage may take; None for no limit.
         converter_options: Converter options by name (`--option opset=18`), for every converter that has that option.
         install: Provision a missing toolchain at first use.
+        emit: The names of the emitters whose files to write beside the output.
     """
 
     output: Path | None = None
@@ -61,6 +62,7 @@ class ConvertOptions:
     timeout: float | None = None
     converter_options: Mapping[str, Any] = field(default_factory=dict)
     install: bool = True
+    emit: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The part that a report records: what changes the result."""
@@ -72,4 +74,5 @@ class ConvertOptions:
             "tolerance": dict(self.tolerance),
             "seeds": self.seeds,
             "converter_options": dict(self.converter_options),
+            "emit": list(self.emit),
         }

@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from convkit import routing, sources
+from convkit import emission, routing, sources
+from convkit.arrays import save_arrays
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.checking import convert_step, judge
-from convkit.components import ConversionRequest, Converter
+from convkit.components import ConversionRequest, Converter, Emitter
 from convkit.errors import (
     ConversionError,
     ConvkitError,
@@ -24,7 +25,7 @@ from convkit.legalization.target import Verdict as Legality
 from convkit.options import ConvertOptions
 from convkit.planner import Route
 from convkit.registry import installed_version, runtime_for
-from convkit.reports.schema import Attempt, ConversionReport, Stage, ValidationReport, Verdict
+from convkit.reports.schema import Attempt, ConversionReport, Emitted, Stage, ValidationReport, Verdict
 from convkit.sources import Source
 from convkit.staging import Staging, staging
 from convkit.validators.comparison import Comparison, runtime_of
@@ -55,7 +56,10 @@ def convert(
     """
     artifact, info = sources.identify(model, pytorch)
     output = _output_path(artifact, target, options)
-    with staging(output, options.force) as area:
+    emitters = emission.chosen(target, options)
+    emitted = {file: e.name for e in emitters for file in emission.companions(e, output)}
+    emission.refuse_to_replace(artifact, output, tuple(emitted))
+    with staging(output, options.force, tuple(emitted)) as area:
         routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
         _warm_up(artifact, routes[0], target, options, pool)
         observe(Event("source", artifact, running=True))
@@ -63,7 +67,7 @@ def convert(
         observe(Event("source", source))
         report = ConversionReport(source.artifact, target.value, source.artifact.signature, options=options.to_json())
         report.notes.extend(source.notes)
-        journey = _Journey(source, area, options, pool, observe, {}, set())
+        journey = _Journey(source, area, options, emitters, pool, observe, {}, set())
         errors: list[ConvkitError] = []
         for route in routes:
             if journey.is_hopeless(route):
@@ -83,6 +87,7 @@ def convert(
             report.versions = _versions(route, source.artifact.variant, target)
             area.commit()
             report.artifact = Artifact(made.variant, output, source.artifact.signature)
+            report.emitted = [Emitted(name, file) for file, name in emitted.items()]
             report.write(_report_path(output))
             observe(Event("wrote", report))
             return report
@@ -96,6 +101,7 @@ class _Journey:
     source: Source
     area: Staging
     options: ConvertOptions
+    emitters: list[Emitter]
     pool: WorkerPool
     observe: Observer
     halts: dict[tuple[str, ...], Artifact]
@@ -106,15 +112,18 @@ class _Journey:
         return any(tuple(route.names[: len(end)]) == end for end in self.dead_ends)
 
     def travel(self, route: Route, attempt: Attempt) -> Artifact:
-        """Takes one route to its end: check and convert step by step, validate."""
+        """Takes one route to its end: check and convert step by step, validate, emit."""
         artifact = self._convert(route, attempt)
-        if not self.options.validate:
-            attempt.verdict = Verdict.UNVALIDATED
-            return artifact
-        attempt.validation = self._validate(artifact, attempt)
-        attempt.verdict = attempt.validation.verdict
-        if attempt.verdict is Verdict.DRIFT and not self.options.allow_drift:
-            raise DriftError(_drift_message(attempt.validation))
+        verdict = Verdict.UNVALIDATED
+        if self.options.validate:
+            attempt.validation = self._validate(artifact, attempt)
+            verdict = attempt.validation.verdict
+            if verdict is Verdict.DRIFT and not self.options.allow_drift:
+                attempt.verdict = verdict
+                raise DriftError(_drift_message(attempt.validation))
+        for emitter in self.emitters:
+            self._emit(emitter, artifact, attempt)
+        attempt.verdict = verdict
         return artifact
 
     def _request(self, step: Converter, artifact: Artifact, output: Path) -> ConversionRequest:
@@ -171,7 +180,15 @@ class _Journey:
 
     def _validate(self, artifact: Artifact, attempt: Attempt) -> ValidationReport:
         self.observe(Event("validate", artifact, running=True))
-        comparison = Comparison(
+        start = time.perf_counter()
+        report, answers = self._comparison().run(artifact, self.area.directory, self.pool)
+        peak = max(a.peak_memory for a in answers)
+        attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
+        self.observe(Event("validate", report))
+        return report
+
+    def _comparison(self) -> Comparison:
+        return Comparison(
             self.source.artifact,
             self.source.info,
             self.source.given,
@@ -180,12 +197,18 @@ class _Journey:
             self.options.seeds,
             self.options.timeout,
         )
-        start = time.perf_counter()
-        report, answers = comparison.run(artifact, self.area.directory, self.pool)
-        peak = max(a.peak_memory for a in answers)
-        attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
-        self.observe(Event("validate", report))
-        return report
+
+    def _emit(self, emitter: Emitter, artifact: Artifact, attempt: Attempt) -> None:
+        """Has an emitter write beside the staged output, proved on the inputs that the output itself is proved on."""
+        self.observe(Event("emit", emitter, running=True))
+        inputs = []
+        for index, chosen in enumerate(self._comparison().input_sets(artifact)):
+            inputs.append(self.area.scratch(f"emit-{index}.npz"))
+            save_arrays(inputs[-1], chosen.arrays)
+        origin = emission.origin_of(self.source.artifact, attempt.route)
+        stage = emission.emit(emitter, artifact, origin, inputs, self.pool, self.options.timeout)
+        attempt.stages.append(stage)
+        self.observe(Event("emit", stage))
 
 
 def _output_path(artifact: Artifact, target: Format, options: ConvertOptions) -> Path:

@@ -1,4 +1,4 @@
-"""Finds converters and runtimes: the modules of two packages, and third parties' entry points."""
+"""Finds converters, runtimes and emitters: the modules of three packages, and third parties' entry points."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
-from convkit.components import Converter, Host, Runtime
+from convkit.components import Converter, Emitter, Host, Runtime
 from convkit.errors import UsageError
 from convkit.formats import Variant
 
-__all__ = ["broken_plugins", "converters", "find_converter", "installed_version", "lacking_packages", "runtime_for", "runtimes"]
+__all__ = [
+    "broken_plugins",
+    "converters",
+    "emitters",
+    "find_converter",
+    "installed_version",
+    "lacking_packages",
+    "runtime_for",
+    "runtimes",
+]
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
@@ -36,7 +45,11 @@ def _modules(package: str) -> Iterator[ModuleType]:
         yield module
 
 
-_DESCRIPTORS: dict[str, tuple[str, type]] = {"converters": ("CONVERTER", Converter), "runtimes": ("RUNTIME", Runtime)}
+_DESCRIPTORS: dict[str, tuple[str, type]] = {
+    "converters": ("CONVERTER", Converter),
+    "runtimes": ("RUNTIME", Runtime),
+    "emitters": ("EMITTER", Emitter),
+}
 _broken: dict[str, str] = {}
 
 
@@ -44,6 +57,7 @@ def broken_plugins() -> dict[str, str]:
     """Entry points that could not be imported, and why."""
     converters()
     runtimes()
+    emitters()
     return dict(_broken)
 
 
@@ -75,6 +89,13 @@ def runtimes() -> tuple[Runtime, ...]:
         for module in _modules("runtimes")
         if isinstance(getattr(module, "RUNTIME", None), Runtime)
     )
+
+
+@cache
+def emitters() -> dict[str, Emitter]:
+    """All registered emitters, by name."""
+    modules = [m for m in _modules("emitters") if isinstance(getattr(m, "EMITTER", None), Emitter)]
+    return {m.EMITTER.name: replace(m.EMITTER, module=m.__name__) for m in modules}
 
 
 def runtime_for(variant: Variant) -> Runtime | None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -76,15 +76,21 @@ def _clear_abandoned(output: Path) -> None:
 
 
 @contextlib.contextmanager
-def staging(output: Path, force: bool) -> Iterator[Staging]:
+def staging(output: Path, force: bool, companions: Sequence[Path] = ()) -> Iterator[Staging]:
     """A staging area for `output`; gone when the block ends, whatever happens.
 
+    Args:
+        output: The final place.
+        force: Whether what is there may be replaced.
+        companions: Further files that are known to come beside it.
+
     Raises:
-        OutputExistsError: The output exists and `force` is off.
+        OutputExistsError: The output or a companion exists and `force` is off.
         UsageError: Its directory cannot be written.
     """
-    if output.exists() and not force:
-        raise _exists(output)
+    for final in (output, *companions):
+        if final.exists() and not force:
+            raise _exists(final)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(output)

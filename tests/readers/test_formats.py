@@ -257,3 +257,24 @@ def test_safetensors_metadata(tmp_path: Path) -> None:
     info = inspect(write(tmp_path / "w.safetensors", struct.pack("<Q", len(text)) + text + bytes(12)))
     assert info.parameters == 5
     assert info.metadata == {"tensors": 2, "dtypes": {"F32": 1, "BF16": 1}, "metadata": {"format": "pt"}}
+
+
+def test_onnx_question_marks_are_dimensions_that_need_not_be_equal(tmp_path: Path) -> None:
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value("x", ["?", 3, "?"])], [value("y", None)])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    (spec,) = inspect(tmp_path / "m.onnx").signatures[0].inputs
+    assert len(spec.dynamic_dims) == 2
+
+
+def test_executorch_programs_of_integers_have_an_empty_segment_and_no_header(tmp_path: Path) -> None:
+    import torch
+    from executorch.exir import to_edge_transform_and_lower
+
+    class Sum(torch.nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x + y
+
+    example = torch.ones(2, 3, dtype=torch.int16)
+    program = to_edge_transform_and_lower(torch.export.export(Sum(), (example, example))).to_executorch()
+    info = inspect(write(tmp_path / "sum.pte", bytes(program.buffer)))
+    assert [(t.dtype, t.shape) for t in info.signatures[0].inputs] == [("int16", (2, 3))] * 2

@@ -158,11 +158,16 @@ class Lines:
             line("validate", terminal.describe_validation(detail))
             for note in detail.notes:
                 line("", note)
+        elif event.stage == "emit":
+            line("emit", terminal.describe_stage(detail))
+            for note in detail.notes:
+                line("", note)
         elif event.stage == "failed":
             line("failed", detail.message, colour="red")
         elif event.stage == "wrote":
             report = f"{detail.artifact.path.name}.convkit.json"
-            line("wrote", f"{terminal.written_line(detail.artifact)}     report: {report}")
+            files = [terminal.written_line(detail.artifact), *(terminal.written_line(e) for e in detail.emitted)]
+            line("wrote", f"{', '.join(files)}     report: {report}")
 
     def _spin(self, event: Event) -> None:
         if not sys.stderr.isatty():

@@ -9,6 +9,12 @@ import click
 from convkit.cli import common
 
 
+def _complete_emitters(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from convkit.registry import emitters
+
+    return [name for name in emitters() if name.startswith(incomplete)]
+
+
 @click.command(
     "convert",
     epilog="""\b
@@ -18,6 +24,7 @@ Examples:
   convkit convert traced.pt --to onnx --dynamic image:0=batch --option opset=18
   convkit convert --model net.py:build --weights net.safetensors --to executorch --input image:float32[1,3,64,64]
   convkit convert model.keras --to litert --inputs samples.npz --tolerance 1e-4 --json
+  convkit convert model.onnx --to pytorch --emit python
 
 The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 means converted and proved.""",
 )
@@ -33,6 +40,13 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets for the proof.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of a converter. Repeatable.")
+@click.option(
+    "--emit",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=_complete_emitters,
+    help="Write more beside the model: python, with --to pytorch, for readable source and its weights. Repeatable.",
+)
 @click.option("--no-install", is_flag=True, help="Do not install a missing toolchain.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output; try routes with operator gaps.")
 @common.run_options
@@ -54,6 +68,7 @@ def command(
     tolerance: tuple[str, ...],
     seeds: int,
     options: tuple[str, ...],
+    emit: tuple[str, ...],
     no_install: bool,
     force: bool,
     timeout: float | None,
@@ -93,6 +108,7 @@ def command(
                 timeout=timeout,
                 options=common.parse_pairs(options, "--option"),
                 install=not no_install,
+                emit=emit,
                 observe=lines,
             )
         except DriftError as error:

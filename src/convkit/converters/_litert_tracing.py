@@ -6,8 +6,9 @@ See `convkit.converters._litert_weights` for why the weights stay outside.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +80,29 @@ def _large_weights(model: ir.Model) -> list[ir.Value]:
 
 def _write(model: ir.Model, weights: list[ir.Value], signature: Signature, output: Path) -> None:
     scopes: dict[str, str] = {}
-    output.write_bytes(_lowered(_traced(model, weights, signature, scopes), scopes))
-    sources = [_source(value) for value in weights]
-    rename_edges(
-        output,
-        signature,
-        inputs=range(len(signature.inputs)),
-        outputs=range(len(signature.outputs)),
-        edit=lambda file: insert_weights(file, sources),
-    )
+    function = _traced(model, weights, signature, scopes)
+    graph = function.graph.as_graph_def(add_shapes=False)
+    own = len(signature.inputs) + len(weights)
+    held = [*_captured(function, own), *_without_infinities(graph)]
+    edge = [*function.inputs[:own], *held]
+    output.write_bytes(_lowered(graph, edge, function.outputs, scopes))
+    sources = [*(_source(value) for value in weights), *(_known(each) for each in held)]
+
+    def edit(file: Any) -> None:
+        insert_weights(file, sources)
+        _give_ranks(file, signature)
+
+    inputs, outputs = range(len(signature.inputs)), range(len(signature.outputs))
+    rename_edges(output, signature, inputs=inputs, outputs=outputs, edit=edit)
+
+
+def _give_ranks(file: Any, signature: Signature) -> None:
+    """Gives outputs whose rank the converter does not know the signature's."""
+    graph = file.subgraphs[0]
+    for index, spec in zip(graph.outputs, signature.outputs, strict=True):
+        tensor = graph.tensors[int(index)]
+        if not tensor.hasRank and spec.shape and tensor.shape is not None and not len(tensor.shape):
+            tensor.shape = np.array([-1 if isinstance(d, str) else d for d in spec.shape], np.int32)
 
 
 def _source(value: ir.Value) -> WeightSource:
@@ -145,8 +160,50 @@ class _Backend(TensorFlowBackend):
             yield scope
 
 
-def _lowered(function: Any, scopes: Mapping[str, str]) -> bytes:
-    """The function as a file with built-in operators only.
+@dataclass(frozen=True)
+class _Held:
+    """A constant that has become an input; with what `convert_graphdef` asks of an input."""
+
+    name: str
+    array: np.ndarray
+
+    @property
+    def dtype(self) -> Any:
+        return tf.as_dtype(self.array.dtype)
+
+    @property
+    def shape(self) -> Any:
+        return tf.TensorShape(self.array.shape)
+
+
+def _without_infinities(graph: Any) -> list[_Held]:
+    """Makes inputs of a graph's constants with infinities: the converter would clamp them to the largest numbers."""
+    found = []
+    for node in graph.node:
+        if node.op != "Const" or not tf.as_dtype(node.attr["dtype"].type).is_floating:
+            continue
+        array = tf.make_ndarray(node.attr["value"].tensor)
+        if np.isinf(array).any():
+            found.append(_Held(f"{node.name}:0", array))
+            node.op = "Placeholder"
+            del node.attr["value"]
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
+    return found
+
+
+def _captured(function: Any, own: int) -> Iterator[_Held]:
+    """The constants outside that a function uses; small ones TensorFlow has put into the graph itself."""
+    for inner, outer in zip(function.inputs[own:], function.captured_inputs, strict=True):
+        if inner.op.type == "Placeholder":
+            yield _Held(inner.name, outer.numpy())
+
+
+def _known(held: _Held) -> WeightSource:
+    return lambda: held.array
+
+
+def _lowered(graph: Any, inputs: Sequence[Any], outputs: Sequence[Any], scopes: Mapping[str, str]) -> bytes:
+    """The graph as a file with built-in operators only.
 
     This is what `tf.lite.TFLiteConverter.from_concrete_functions` comes down to, without its passes over the graph and the
     file in Python, which take six times as long as the conversion, and without its stack traces in place of node names.
@@ -156,9 +213,9 @@ def _lowered(function: Any, scopes: Mapping[str, str]) -> bytes:
     try:
         return bytes(
             convert.convert_graphdef(
-                function.graph.as_graph_def(add_shapes=False),
-                function.inputs,
-                function.outputs,
+                graph,
+                inputs,
+                outputs,
                 target_ops=[tf.lite.OpsSet.TFLITE_BUILTINS],
                 allow_custom_ops=False,
                 enable_tflite_resource_variables=False,

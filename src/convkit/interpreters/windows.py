@@ -47,12 +47,17 @@ class WindowAxis:
 
     def steps(self, ceil_mode: bool = False) -> Any:
         """How many windows there are: the size of the output."""
-        room = self.size + self.begin + self.end - self.extent
         if not ceil_mode:
-            return room // self.stride + 1
-        rounded_up = (room + self.stride - 1) // self.stride + 1
-        starting_inside = (self.size + self.begin + self.stride - 1) // self.stride
-        return minimum(rounded_up, starting_inside)
+            return (self.size + self.begin + self.end - self.extent) // self.stride + 1
+        rounded_up = (self.size + self.begin + self.end - self.extent + self.stride - 1) // self.stride + 1
+        if not self.drops:
+            return rounded_up
+        return minimum(rounded_up, (self.size + self.begin + self.stride - 1) // self.stride)
+
+    @property
+    def drops(self) -> bool:
+        """Whether the last window of `ceil_mode` may start behind the input and its first padding, for some size."""
+        return not (isinstance(self.end, int) and self.stride + self.end <= self.extent)
 
     def overhang(self, ceil_mode: bool = False) -> Any:
         """How much padding the last window needs beyond `end`; 0 where it needs none."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from convkit.legalization import executorch_decompositions as decompositions
 from convkit.legalization import exported_program as programs
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def unsupported(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     ):
         return []
     with stable_operator_sets():
-        lowered = program.run_decompositions(_default_decomposition_table())
+        lowered = _decomposed(program).run_decompositions(_default_decomposition_table())
     return [n for n in programs.calls(lowered) if _is_overload(n.target) and not _has_kernel(n.target, delegated)]
 
 
@@ -127,7 +128,7 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
         return True
     try:
         name = to_out_variant(operator)[0].name()
-    except RuntimeError:
+    except (AttributeError, RuntimeError):
         # No out variant: the compiler knows the core operators of that kind, and no others.
         return operator.namespace == "aten" and torch.Tag.core in operator.tags
     return name in kernels()
@@ -135,9 +136,18 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
 
 def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
-    changed = programs.copied(program)
+    changed = programs.copied(_decomposed(program))
     notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed))
     return changed, tuple(n for n in notes if n)
+
+
+def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with operators written out that the runtime has no kernel for; the same program where it has none."""
+    table = decompositions.table()
+    if not any(node.target in table for node in programs.calls(program)):
+        return program
+    with stable_operator_sets():
+        return program.run_decompositions(dict(table))
 
 
 def _legal_names(program: Any) -> str:

@@ -20,7 +20,7 @@ class Verdicts:
     Attributes:
         target: The converter's name.
         versions: Of the distributions that took part.
-        wrong: operator → dtype → rank → what went wrong; an empty mapping says that all was right.
+        wrong: operator → dtype → rank ("*" for all) → what went wrong; an empty mapping says that all was right.
     """
 
     target: str
@@ -30,8 +30,8 @@ class Verdicts:
     @classmethod
     def load(cls, path: Path) -> Verdicts:
         data = json.loads(path.read_text(encoding="utf-8"))
-        wrong = {
-            operator: {**{d: {} for d in entry["right"]}, **entry.get("wrong", {})}
+        wrong: dict[str, dict[str, dict[str, str]]] = {
+            operator: {dtype: {} for dtype in entry["right"]} | {d: _ranks(w) for d, w in entry.get("wrong", {}).items()}
             for operator, entry in data["operators"].items()
         }
         return cls(data["target"], data["versions"], wrong)
@@ -40,15 +40,19 @@ class Verdicts:
         operators: dict[str, Any] = {}
         for operator, dtypes in sorted(self.wrong.items()):
             entry: dict[str, Any] = {"right": sorted(d for d, ranks in dtypes.items() if not ranks)}
-            if wrong := {d: ranks for d, ranks in sorted(dtypes.items()) if ranks}:
+            if wrong := {d: ranks.get("*", ranks) for d, ranks in sorted(dtypes.items()) if ranks}:
                 entry["wrong"] = wrong
             operators[operator] = entry
         data = {"target": self.target, "versions": self.versions, "operators": operators}
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def is_right(self, operator: str, dtype: str, rank: int | None = None) -> bool | None:
-        """Whether an operator computes a dtype as it should, at a rank or (None) at every rank; None where it was not measured."""
+    def reason(self, operator: str, dtype: str, rank: int | None = None) -> str | None:
+        """What goes wrong: "" where nothing does, None where it was not measured; at a rank, or (None) at any."""
         ranks = self.wrong.get(operator, {}).get(dtype)
-        if ranks is None:
-            return None
-        return not ranks if rank is None else not any(int(r) == rank for r in ranks)
+        if not ranks:
+            return None if ranks is None else ""
+        return next((why for at, why in ranks.items() if at == "*" or rank is None or int(at) == rank), "")
+
+
+def _ranks(wrong: str | dict[str, str]) -> dict[str, str]:
+    return {"*": wrong} if isinstance(wrong, str) else wrong

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["capture_module", "export", "limits", "save"]
 
+_CONSTRAINED = "Constraints violated"
+"""What torch.export says where it would have to limit or to fix a dynamic dimension."""
+
 _SUGGESTION = re.compile(r"(?P<symbol>\w+) = Dim\('\w+'(?:, min=(?P<low>\d+))?(?:, max=(?P<high>\d+))?\)")
 
 
@@ -49,13 +52,28 @@ def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -
     try:
         return _traced(root, arguments, signature, symbols)
     except Exception as error:
-        limited = _limited(str(error), symbols)
-        if limited is None:
-            raise _refused(error, symbols) from error
+        if symbols and _CONSTRAINED in str(error):
+            return _traced_or_limited(root, arguments, signature, symbols, error)
+        raise _refused(error, symbols) from error
+
+
+def _traced_or_limited(
+    root: torch.nn.Module, arguments: tuple[torch.Tensor, ...], signature: Signature, symbols: Mapping[str, Any], error: Exception
+) -> torch.export.ExportedProgram:
+    """Traces again without telling a size of 1 from larger ones, which torch does at every slice of a dynamic axis
+    (`x[1:-1]`, `x[::2]`) though the result is the same; then with the limits that torch suggests.
+    """
+    from torch.fx.experimental import _config
+
+    limited = _limited(str(error), symbols)
+    attempts = [(symbols, True)] + ([(limited, False), (limited, True)] if limited is not None else [])
+    for dims, oblivious in attempts:
         try:
-            return _traced(root, arguments, signature, limited)
-        except Exception as second:
-            raise _refused(second, symbols) from second
+            with _config.patch(backed_size_oblivious=oblivious):
+                return _traced(root, arguments, signature, dims)
+        except Exception as next_error:
+            last = next_error
+    raise _refused(last, symbols) from last
 
 
 def _traced(

@@ -25,6 +25,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Attempt",
     "ConversionReport",
+    "Emitted",
     "OutputMetrics",
     "SetResult",
     "Stage",
@@ -201,6 +202,17 @@ class Attempt:
         }
 
 
+@dataclass(frozen=True)
+class Emitted:
+    """A file that an emitter wrote beside the model."""
+
+    emitter: str
+    path: Path
+
+    def to_json(self) -> dict[str, Any]:
+        return {"emitter": self.emitter, "path": self.path.name, "digest": digest_of(self.path), "size": size_of(self.path)}
+
+
 @dataclass
 class ConversionReport:
     """Everything about one conversion; `to_json` is what is written beside the artifact."""
@@ -209,6 +221,7 @@ class ConversionReport:
     target: str
     signature: Signature | None = None
     artifact: Artifact | None = None
+    emitted: list[Emitted] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -233,6 +246,7 @@ class ConversionReport:
             "source": _artifact_json(self.source),
             "target": None if self.artifact is None else _artifact_json(self.artifact),
             "target_format": self.target,
+            "emitted": [e.to_json() for e in self.emitted],
             "signature": None if self.signature is None else self.signature.to_json(),
             "attempts": [a.to_json() for a in self.attempts],
             "options": self.options,

@@ -6,7 +6,7 @@ from convkit.artifact import Artifact, ModelInfo, size_of
 from convkit.components import Converter
 from convkit.legalization.target import Finding, Verdict
 from convkit.registry import installed_version
-from convkit.reports.schema import Stage, ValidationReport
+from convkit.reports.schema import Emitted, Stage, ValidationReport
 from convkit.signature import Signature
 
 __all__ = [
@@ -124,7 +124,7 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def written_line(artifact: Artifact) -> str:
+def written_line(artifact: Artifact | Emitted) -> str:
     return f"{artifact.path.name} ({human_bytes(size_of(artifact.path))})"
 
 

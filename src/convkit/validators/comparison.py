@@ -127,6 +127,11 @@ class Comparison:
         self._fill(report, trials, answers)
         return report, answers
 
+    def input_sets(self, target: Artifact) -> list[InputSet]:
+        """The input sets that `run` compares a target on."""
+        assert self.source.signature is not None
+        return self._input_sets(self.source.signature, readers.inspect(target.path))
+
     def _input_sets(self, signature: Signature, target: ModelInfo) -> list[InputSet]:
         if self.given is not None:
             return [InputSet("given", load_arrays(self.given))]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact
-from convkit.components import ConversionRequest, Session
+from convkit.components import ConversionRequest, EmissionRequest, Session
 
 if TYPE_CHECKING:
     import numpy as np
 
     from convkit.signature import Signature
 
-__all__ = ["check", "convert", "run"]
+__all__ = ["check", "convert", "emit", "run"]
 
 _sessions: dict[tuple[Any, ...], Session] = {}
 
@@ -71,6 +71,11 @@ def convert(module: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Calls a converter's `convert`."""
     outcome = importlib.import_module(module).convert(ConversionRequest.from_json(request))
     return dict(outcome.to_json())
+
+
+def emit(module: str, request: Mapping[str, Any]) -> list[str]:
+    """Calls an emitter's `emit`; its notes."""
+    return list(importlib.import_module(module).emit(EmissionRequest.from_json(request)).notes)
 
 
 def check(module: str, request: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -13,8 +13,6 @@ from convkit.formats import Variant
 if TYPE_CHECKING:
     import torch
 
-    from convkit.emitters.python.document import Weights
-
 __all__ = ["EMITTER", "emit", "files"]
 
 EMITTER = Emitter(
@@ -37,18 +35,18 @@ def emit(request: EmissionRequest) -> EmissionOutcome:
     Raises:
         ConversionError: The program has something without a spelling, or what was written does not compute the same.
     """
-    from convkit.emitters.python import document, proof
+    from convkit.emitters.python import document, proof, weights
     from convkit.loading import pytorch as loading
 
     signature = request.artifact.signature
     assert signature is not None
     program = _as_saved(request, loading.exported_program(request.artifact))
     module, weights_file = files(request.artifact.path)
-    weights = document.weights_of(program)
-    _save(weights, weights_file)
+    tensors = weights.weights_of(program)
+    weights.save(tensors, weights_file)
     notes: list[str] = []
     for literally in (False, True):
-        text = document.source(program, weights, signature, request.origin, module, literally=literally)
+        text = document.source(program, tensors, signature, request.origin, module, literally=literally)
         module.write_text(text, encoding="utf-8")
         try:
             notes.append(f"{module.name} gives {proof.prove(program, module, signature, request.inputs)}")
@@ -70,28 +68,3 @@ def _as_saved(request: EmissionRequest, program: torch.export.ExportedProgram) -
         return program
     with request.artifact.path.open("rb") as stream:
         return torch.export.load(stream)
-
-
-def _save(weights: Weights, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in weights.tensors.items():
-        tensor = tensor.detach()
-        place = tensor.untyped_storage().data_ptr()
-        # The format takes whole tensors only, each in memory of its own.
-        tensors[name] = tensor.contiguous() if tensor.numel() and place not in seen else tensor.clone(memory_format=_contiguous())
-        seen.add(place)
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except Exception as error:
-        raise ConversionError(
-            f"safetensors cannot hold the weights: {type(error).__name__}: {error}", stage="emit", component="python"
-        ) from error
-
-
-def _contiguous() -> torch.memory_format:
-    import torch
-
-    return torch.contiguous_format

@@ -3,85 +3,25 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.export.graph_signature import InputKind, OutputKind
+from torch.export.graph_signature import OutputKind
 
 from convkit import __version__
 from convkit.components import Origin
 from convkit.emitters.python.expressions import Expression, Group, Text, call, flat, literal, sequence, statement
-from convkit.emitters.python.functions import FunctionWriter, changes
+from convkit.emitters.python.functions import FunctionWriter
 from convkit.emitters.python.modules import Tree, assignment
 from convkit.emitters.python.names import Names, class_name
+from convkit.emitters.python.weights import Weights, strides
 from convkit.reports.terminal import printable
 from convkit.signature import Signature
 
-__all__ = ["Weights", "source", "weights_of"]
-
-_FEW = 8
-"""Elements up to which a constant of the program's code is written out, and not kept with the weights."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A program's tensors under the names that people know.
-
-    Attributes:
-        tensors: Parameters and buffers by dotted name; each once.
-        tied: Further names, and the name in `tensors` that each stands for.
-        names: The dotted name for each placeholder of the graph.
-        constants: Small tensors of the program's code, by placeholder.
-    """
-
-    tensors: Mapping[str, torch.Tensor]
-    tied: Mapping[str, str]
-    names: Mapping[str, str]
-    constants: Mapping[str, torch.Tensor]
-
-
-def weights_of(program: torch.export.ExportedProgram) -> Weights:
-    """The tensors of a program."""
-    kinds = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
-    specs = [s for s in program.graph_signature.input_specs if s.kind in kinds]
-    # convkit's wrapper around a root module is no part of the user's model.
-    inner = all(str(s.target).startswith("model.") for s in specs if s.kind is not InputKind.CONSTANT_TENSOR)
-    changed = any(changes(n) for n in program.graph.nodes if str(n.target) != "aten.detach_.default")
-    tensors: dict[str, torch.Tensor] = {}
-    tied: dict[str, str] = {}
-    names: dict[str, str] = {}
-    constants: dict[str, torch.Tensor] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-    for spec in specs:
-        target = str(spec.target)
-        tensor = program.state_dict[target] if target in program.state_dict else program.constants[target]
-        if spec.kind is InputKind.CONSTANT_TENSOR and tensor.numel() <= _FEW and not changed and _has_digits(tensor):
-            constants[spec.arg.name] = tensor
-            continue
-        name = target.removeprefix("model.") if inner else target
-        while name in names.values():
-            name += "_"
-        names[spec.arg.name] = name
-        if spec.kind is InputKind.PARAMETER or tensor.requires_grad:
-            tensor = torch.nn.Parameter(tensor.detach(), requires_grad=tensor.requires_grad)
-        same = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and same in seen:
-            tied[name] = seen[same]
-            continue
-        seen[same] = name
-        tensors[name] = tensor
-    return Weights(tensors, tied, names, constants)
-
-
-def _has_digits(tensor: torch.Tensor) -> bool:
-    return tensor.layout is torch.strided and tensor.dtype in _PLAIN
-
-
-_PLAIN = (torch.float32, torch.float64, torch.float16, torch.bool, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+__all__ = ["source"]
 
 
 def source(
@@ -133,7 +73,7 @@ def source(
         *body,
         "",
         "",
-        f"def load(weights: str | Path = WEIGHTS) -> {name}:",
+        *statement("", Group("def load(", (("weights: str | Path = ", Text("WEIGHTS")),), ")"), 0, f" -> {name}:"),
         '    """The module with its weights, for inference."""',
         f"    model = {name}()",
         "    load_model(model, weights)",
@@ -142,21 +82,24 @@ def source(
     return "\n".join(lines) + "\n"
 
 
-_CONTAINER = '''
-
-class Weights(nn.Module):
-    """Parameters and buffers under their own names; `forward` of the model computes."""
-
-    def __init__(self, **members: nn.Module | torch.Tensor) -> None:
-        super().__init__()
-        for name, member in members.items():
-            setattr(self, name, member)'''.split("\n")
+_CONTAINER = (
+    "",
+    "",
+    "class Weights(nn.Module):",
+    '    """Parameters and buffers under their own names; `forward` of the model computes."""',
+    "",
+    "    def __init__(self, **members: nn.Module | torch.Tensor) -> None:",
+    "        super().__init__()",
+    "        for name, member in members.items():",
+    "            setattr(self, name, member)",
+)
 
 
 def _header(name: str, signature: Signature, origin: Origin, file: Path) -> list[str]:
     module, results = file.stem, _parameters([t.name for t in signature.outputs], Names())
     sentences = (
-        f"Written by convkit {__version__} from the {origin.kind} {origin.file} ({origin.digest}) through {', '.join(origin.route)}. "
+        f"Written by convkit {__version__} from {origin.file} ({origin.kind}{origin.digest and ', '}{origin.digest}) "
+        f"through {', '.join(origin.route)}. "
         f"The weights are in {file.stem}.safetensors, beside this file; it needs torch and safetensors, and not convkit."
     )
     text = textwrap.wrap(_in_docstring(sentences), 88, break_long_words=False, break_on_hyphens=False)
@@ -177,22 +120,22 @@ def _parameters(wanted: Sequence[str], names: Names) -> list[str]:
 class _Maker:
     """Writes what makes an empty parameter or buffer, and the functions for it."""
 
-    def __init__(self, tensors: Any) -> None:
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
         tensors = list(tensors)
         parameters = [t.requires_grad for t in tensors if isinstance(t, torch.nn.Parameter)]
         self._has_parameters = bool(parameters)
         self._has_buffers = len(parameters) < len(tensors)
         self._trained = sum(parameters) * 2 > len(parameters)
         self._mixed = len(set(parameters)) > 1
-        self._strided = any(_strides(t) for t in tensors)
+        self._strided = any(strides(t) for t in tensors)
 
     def __call__(self, tensor: torch.Tensor) -> Expression:
         named: dict[str, Expression] = {}
         is_parameter = isinstance(tensor, torch.nn.Parameter)
         if tensor.dtype is not torch.float32:
             named["dtype"] = literal(tensor.dtype)
-        if strides := _strides(tensor):
-            named["stride"] = sequence([literal(s) for s in strides], "()")
+        if order := strides(tensor):
+            named["stride"] = sequence([literal(s) for s in order], "()")
         if is_parameter and tensor.requires_grad is not self._trained:
             named["requires_grad"] = literal(tensor.requires_grad)
         return call("parameter" if is_parameter else "buffer", [literal(s) for s in tensor.shape], **named)
@@ -215,12 +158,6 @@ class _Maker:
             arguments = Group("nn.Buffer(", (("", Text(made)),), ")")
             lines += ["", "", f"def buffer(*shape, dtype=torch.float32{extra}):", *statement("return ", arguments, 4)]
         return lines
-
-
-def _strides(tensor: torch.Tensor) -> tuple[int, ...] | None:
-    """The strides of a tensor whose order in memory is not that of its dimensions."""
-    dense = torch._prims_common.is_non_overlapping_and_dense(tensor)
-    return tuple(tensor.stride()) if dense and not tensor.is_contiguous() else None
 
 
 def _init(tree: Tree, weights: Weights, maker: _Maker) -> list[str]:
@@ -304,6 +241,5 @@ def _digits(array: np.ndarray) -> Expression:
 def _digit(value: Any) -> Expression:
     """A number with as few digits as tell it apart from its neighbours in its own dtype."""
     if isinstance(value, np.floating) and np.isfinite(value):
-        text = str(value)
-        return literal(float(text)) if float(text) == float(repr(float(text))) else literal(float(value))
+        return literal(float(str(value)))
     return literal(value.item())

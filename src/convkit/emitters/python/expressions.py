@@ -18,6 +18,7 @@ __all__ = [
     "operation",
     "statement",
     "unary",
+    "unpacking",
 ]
 
 LIMIT = 88
@@ -27,7 +28,8 @@ ATOM = 20
 _UNARY = 11
 _BINARY = {
     **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), 4),
-    **{"|": 5, "^": 6, "&": 7, "<<": 8, ">>": 8, "+": 9, "-": 9},
+    **dict(zip("|^&", (5, 6, 7), strict=True)),
+    **dict.fromkeys(("+", "-"), 9),
     **dict.fromkeys(("*", "@", "/", "//", "%"), 10),
     "**": 12,
 }
@@ -40,10 +42,12 @@ class Text:
     Attributes:
         text: The expression.
         rank: How tightly it binds: `ATOM`, or the precedence of its outermost operator.
+        parts: What stands on lines of their own where one is not enough: the operands of a chain of operators.
     """
 
     text: str
     rank: int = ATOM
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,10 @@ def operation(operator: str, left: Expression, right: Expression) -> Text:
         # Both formatters hug the operator between names and numbers.
         hugged = all(re.fullmatch(r"-?[\w.]+", side) for side in (base, power))
         return Text(f"{base}**{power}" if hugged else f"{base} ** {power}", rank)
-    chained = rank == _BINARY["<"]
-    return Text(f"{_bracketed(left, rank + chained)} {operator} {_bracketed(right, rank + 1)}", rank)
+    compares = rank == _BINARY["<"]
+    before, after = _bracketed(left, rank + compares), f"{operator} {_bracketed(right, rank + 1)}"
+    chain = left.parts if isinstance(left, Text) and left.rank == rank and not compares else (before,)
+    return Text(f"{before} {after}", rank, (*chain, after))
 
 
 def unary(operator: str, operand: Expression) -> Text:
@@ -150,13 +156,35 @@ def statement(before: str, expression: Expression, indent: int, after: str = "")
     whole = margin + before + flat(expression) + after
     if len(whole) <= LIMIT:
         return [whole]
+    assigns = before.endswith("= ")
     if isinstance(expression, Text):
-        bracketed = margin + "    " + expression.text
-        long = expression.rank < ATOM and before.endswith("= ") and len(bracketed) <= LIMIT
-        return [f"{margin}{before}(", bracketed, f"{margin}){after}"] if long else [whole]
+        lines = [expression.text]
+        if len(expression.text) + indent + 4 * assigns > LIMIT and expression.parts:
+            lines = list(expression.parts)
+        if not assigns:
+            lines[0], lines[-1] = before + lines[0], (before if len(lines) == 1 else "") + lines[-1] + after
+            return [margin + line for line in lines]
+        return _in_brackets(before, lines, margin, after) if expression.parts else [whole]
+    first = margin + before + expression.opening
+    if assigns and len(first) > LIMIT >= len(margin + before) + 1 and indent + 4 + len(flat(expression)) <= LIMIT:
+        return _in_brackets(before, [flat(expression)], margin, after)
     if not expression.items:
         return [whole]
-    return [margin + before + expression.opening, *_inside(expression, indent + 4), margin + expression.closing + after]
+    return [first, *_inside(expression, indent + 4), margin + expression.closing + after]
+
+
+def unpacking(names: Sequence[str], expression: Expression, indent: int) -> list[str]:
+    """`a, b = expression`."""
+    targets = ", ".join(names) if len(names) > 1 else f"({names[0]},)"
+    opening = expression.opening if isinstance(expression, Group) else ""
+    if indent + len(targets) + len(" = ") + len(opening) <= LIMIT:
+        return statement(f"{targets} = ", expression, indent)
+    margin = " " * indent
+    return [f"{margin}(", *(f"{margin}    {name}," for name in names), *statement(") = ", expression, indent)]
+
+
+def _in_brackets(before: str, lines: list[str], margin: str, after: str) -> list[str]:
+    return [f"{margin}{before}(", *(f"{margin}    {line}" for line in lines), f"{margin}){after}"]
 
 
 def _inside(group: Group, indent: int) -> list[str]:
@@ -166,7 +194,8 @@ def _inside(group: Group, indent: int) -> list[str]:
         ((prefix, item),) = group.items
         return [*statement(prefix, item, indent), margin + group.tail]
     together = margin + ", ".join(prefix + flat(item) for prefix, item in group.items)
-    if len(group.opening) > 1 and len(together) <= LIMIT:
+    alone = group.opening.startswith("def ") and len(group.items) == 1
+    if len(group.opening) > 1 and len(together) <= LIMIT and not alone:
         return [together]
     return [line for prefix, item in group.items for line in statement(prefix, item, indent, ",")]
 

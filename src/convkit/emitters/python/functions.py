@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,20 @@ from typing import Any
 import torch
 
 from convkit.emitters.python import operators
-from convkit.emitters.python.expressions import Expression, Group, Text, call, flat, literal, operation, sequence, statement, unary
+from convkit.emitters.python.arguments import attribute_of
+from convkit.emitters.python.expressions import (
+    Expression,
+    Group,
+    Text,
+    call,
+    flat,
+    literal,
+    operation,
+    sequence,
+    statement,
+    unary,
+    unpacking,
+)
 from convkit.emitters.python.names import Names
 from convkit.errors import ConversionError
 from convkit.legalization.exported_program import operator_name, place_of
@@ -24,9 +38,12 @@ _UNPACKED = 6
 """Results up to which they are unpacked into names; more are picked by number."""
 
 _ARITHMETIC = {
-    **{operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/", operator.floordiv: "//"},
-    **{operator.mod: "%", operator.pow: "**", operator.and_: "&", operator.or_: "|", operator.xor: "^"},
-    **{operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!="},
+    getattr(operator, name): text
+    for name, text in (
+        *(("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("floordiv", "//"), ("mod", "%"), ("pow", "**")),
+        *(("and_", "&"), ("or_", "|"), ("xor", "^")),
+        *(("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "=="), ("ne", "!=")),
+    )
 }
 
 
@@ -38,14 +55,14 @@ class _Statement:
         place: Where the node is from, "" where that is not known.
         lines: Without indentation of their own block.
         reads: The variables in it, as the nodes that they are the values of.
-        functions: How many of the lines define functions, blank lines between and behind them included.
+        functions: Whether they begin with functions.
         leaves: Whether it is the return.
     """
 
     place: str
     lines: list[str]
     reads: frozenset[torch.fx.Node]
-    functions: int = 0
+    functions: bool = False
     leaves: bool = False
 
 
@@ -76,7 +93,7 @@ class FunctionWriter:
         self._device = device
         self._literally = literally
         self._live = _live(module.graph)
-        self._changes = any(changes(n) for n in self._live if not _is_constant_copy(n))
+        self._changes = any(map(changes, self._live))
         self._results = _results(self._live)
         # The names that people know come first; the others get out of their way.
         self._wanted = {node: names.fresh(name) for node, name in wanted.items() if node in self._live}
@@ -98,9 +115,13 @@ class FunctionWriter:
         gone: list[str] = []
         for index, written in enumerate(statements):
             begins = bool(written.place) and written.place != block
-            if begins or (written.leaves and block):
-                lines.extend([*_deletion(gone, indent), *([""] if lines else [])])
+            if written.leaves:
+                gone = []  # as everything is
+            if begins or (gone and not block):
+                lines.extend(_deletion(gone, indent))
                 gone = []
+            if lines and (begins or (written.leaves and block)):
+                lines.append("")
             if begins:
                 block = written.place
                 lines.append(f"{' ' * indent}# {block}")
@@ -134,11 +155,10 @@ class FunctionWriter:
         if self._is_inlined(node, expression):
             self._code[node] = expression
             return None
-        lines = [*functions, *statement(self._target(node), expression, indent)]
-        return _Statement(_told(node), lines, reads, len(functions))
+        return _Statement(_told(node), [*functions, *self._assignment(node, expression, indent)], reads, bool(functions))
 
-    def _target(self, node: torch.fx.Node) -> str:
-        """What stands before a node's expression: the names that its results get."""
+    def _assignment(self, node: torch.fx.Node, expression: Expression, indent: int) -> list[str]:
+        """A node's expression with the names that its results get before it."""
         results = self._results.get(node)
         if results is not None:
             picked = {int(g.args[1]): g for g in node.users if g in self._live}
@@ -147,11 +167,12 @@ class FunctionWriter:
                 "_" if (user := picked.get(i)) is None else self._named(user, node.name if alone else f"{node.name}_{i}")
                 for i in range(results)
             ]
-            return f"({names[0]},) = " if results == 1 else f"{', '.join(names)} = "
+            return unpacking(names, expression, indent)
         if not any(user in self._live for user in node.users):
-            return ""
+            return statement("", expression, indent)
         self._reads[node] = frozenset((node,))
-        return f"{self._named(node, node.name)} = "
+        name = "constant" if _is_constant(node) else node.name
+        return statement(f"{self._named(node, name)} = ", expression, indent)
 
     def _named(self, node: torch.fx.Node, name: str) -> str:
         name = self._wanted.get(node) or self._names.fresh(name)
@@ -164,7 +185,7 @@ class FunctionWriter:
         if isinstance(target, torch._ops.OpOverload):
             if str(target).startswith("aten.sym_"):
                 return self._size(node)
-            if _is_constant_copy(node) and not self._changes and not any(user.op == "output" for user in node.users):
+            if _is_constant(node) and self._is_as_good(node):
                 return self.code(node.args[0])
             _check_name(str(target))
             return operators.spelled(node, self.code, self._device, literally=self._literally)
@@ -174,9 +195,16 @@ class FunctionWriter:
             return call(f"torch.ops.higher_order.{target.name()}", map(self.code, node.args), **keywords)
         return self._arithmetic(node)
 
+    def _is_as_good(self, node: torch.fx.Node) -> bool:
+        """Whether what tracing makes of `torch.tensor(…)`, a copy in case that it is changed, may be the constant itself."""
+        if str(node.target) == "aten.detach_.default":
+            return True
+        written_out = isinstance(self.code(node.args[0]), Group)
+        return written_out or not (self._changes or any(user.op == "output" for user in node.users))
+
     def _size(self, node: torch.fx.Node) -> Expression:
         name = str(node.target).removeprefix("aten.sym_").partition(".")[0]
-        tensor = operators.attribute_of(self.code(node.args[0]))
+        tensor = attribute_of(self.code(node.args[0]))
         if name == "size":
             return Text(f"{tensor}.shape[{flat(self.code(node.args[1]))}]")
         if name in ("stride", "numel", "storage_offset"):
@@ -205,7 +233,10 @@ class FunctionWriter:
         """Whether an expression goes where it is used: other names of values, and sizes that are read or used once."""
         first = node.args[0] if node.args else None
         if isinstance(first, torch.fx.Node) and expression is self._code.get(first):
-            return True
+            # A constant that is written out: a number goes where it is used, unless it may be changed there.
+            value = node.meta.get("val")
+            number = isinstance(value, torch.Tensor) and value.dim() == 0 and not self._changes
+            return not isinstance(expression, Group) or number
         if not _is_size(node):
             return False
         return isinstance(node.target, torch._ops.OpOverload) or sum(user in self._live for user in node.users) == 1
@@ -222,7 +253,10 @@ class FunctionWriter:
         device = next((f"{tensor}.device" for tensor in tensors), "")
         writer = FunctionWriter(module, known, names, {}, device, literally=self._literally)
         header = Group(f"def {name}(", tuple(("", p) for p in known.values()), ")")
-        return [*statement("", header, indent, ":"), *writer.body(indent + 4, lambda results: [("return ", writer.code(results))])]
+        return [
+            *statement("", header, indent, ":"),
+            *writer.body(indent + 4, lambda results: [("return ", writer.code(results))]),
+        ]
 
     def code(self, value: Any) -> Expression:
         """A value of the graph as an expression."""
@@ -239,8 +273,8 @@ class FunctionWriter:
 
 
 def changes(node: torch.fx.Node) -> bool:
-    """Whether a node changes something in place."""
-    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
+    """Whether a node changes something in place that is not its own."""
+    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable) and not _is_constant(node)
 
 
 def _check_name(name: str) -> None:
@@ -271,10 +305,11 @@ def _is_size(node: torch.fx.Node) -> bool:
     return node.target is not operator.getitem and not isinstance(node.target, torch._ops.HigherOrderOperator)
 
 
-def _is_constant_copy(node: torch.fx.Node) -> bool:
-    """Whether a node is what tracing puts around `torch.tensor(…)`: a copy, in case that it is changed."""
-    copies = ("aten.lift_fresh_copy.default", "aten.detach_.default")
-    return isinstance(node.target, torch._ops.OpOverload) and str(node.target) in copies
+def _is_constant(node: torch.fx.Node) -> bool:
+    """Whether a node is one of the two that tracing puts around `torch.tensor(…)`."""
+    if str(node.target) == "aten.detach_.default":
+        return str(node.args[0].target) == "aten.lift_fresh_copy.default"
+    return str(node.target) == "aten.lift_fresh_copy.default"
 
 
 def _live(graph: torch.fx.Graph) -> frozenset[torch.fx.Node]:
@@ -314,7 +349,4 @@ def _bytes(node: torch.fx.Node) -> int:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         return 0
-    size = value.element_size()
-    for dim in value.shape:
-        size *= dim if isinstance(dim, int) else 1
-    return size
+    return math.prod((value.element_size(), *(dim for dim in value.shape if isinstance(dim, int))))

@@ -11,7 +11,11 @@ from collections.abc import Iterable
 __all__ = ["Names", "class_name", "identifier", "module_name"]
 
 # What a file uses by these names. A parameter may be called `input`, as everywhere in torch.
-_RESERVED = frozenset((*dir(builtins), *keyword.kwlist, "self", "torch", "nn", "F", "Path", "load_model")) - {"input", "id", "type"}
+_RESERVED = frozenset((*dir(builtins), *keyword.kwlist, "self", "torch", "nn", "F", "Path", "load_model")) - {
+    "input",
+    "id",
+    "type",
+}
 _OWN_CLASSES = frozenset(("Weights", "Path"))
 
 

@@ -53,7 +53,11 @@ def prove(program: torch.export.ExportedProgram, file: Path, signature: Signatur
     if not proved:
         raise _failed(f"the program itself runs on none of the inputs: {refused}")
     sets = f"{proved} input set{'s' if proved > 1 else ''}"
-    return f"the program's outputs bit by bit on {sets}" if worst == 0.0 else f"the program's outputs on {sets}, to {worst:.1e} of scale"
+    return (
+        f"the program's outputs bit by bit on {sets}"
+        if worst == 0.0
+        else f"the program's outputs on {sets}, to {worst:.1e} of scale"
+    )
 
 
 def _imported(file: Path) -> ModuleType:
@@ -83,7 +87,9 @@ def _difference(
     for spec, mine, theirs in zip(signature.outputs, expected, got, strict=True):
         if mine.dtype is not theirs.dtype or mine.shape != theirs.shape:
             is_now = f"{loading.dtype_name(theirs.dtype)}{list(theirs.shape)}"
-            raise _failed(f"output '{spec.name}' is {is_now}, the program's is {loading.dtype_name(mine.dtype)}{list(mine.shape)}")
+            raise _failed(
+                f"output '{spec.name}' is {is_now}, the program's is {loading.dtype_name(mine.dtype)}{list(mine.shape)}"
+            )
         reference, other = loading.to_numpy(mine), loading.to_numpy(theirs)
         if np.ascontiguousarray(reference).tobytes() == np.ascontiguousarray(other).tobytes():
             continue

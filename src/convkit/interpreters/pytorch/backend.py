@@ -78,8 +78,9 @@ def as_tensor(array: np.ndarray) -> torch.Tensor:
     Raises:
         UnsupportedError: torch has no such dtype.
     """
-    if array.dtype.kind in "biufc" and array.dtype.isbuiltin:
-        return torch.from_numpy(np.array(array, order="C", ndmin=array.ndim))
+    native = np.dtype(array.dtype.type)  # what is read from a file has its byte order spelled out
+    if native.kind in "biufc" and native.isbuiltin == 1:
+        return torch.from_numpy(np.array(array, native, order="C", ndmin=array.ndim))
     if array.dtype.kind in "OSU":
         raise UnsupportedError(f"PyTorch has no tensors of {array.dtype}")
     if array.dtype.name in ("int4", "uint4", "int2", "uint2"):

@@ -6,7 +6,7 @@ and are given back to the body under the names that it knows them by; numbers th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +25,15 @@ Closed = Callable[[Sequence[Any], Sequence[Any]], list[torch.Tensor]]
 """A body: takes its inputs and the operands."""
 
 
-def closed(*bodies: Subgraph) -> tuple[list[Any], list[Closed]]:
-    """The operands that bodies refer to between them, and each as a function of its inputs and those operands."""
+def closed(*bodies: Subgraph, bound: Mapping[ir.Value, Any] | None = None) -> tuple[list[Any], list[Closed]]:
+    """The operands that bodies refer to between them, and each as a function of its inputs and those operands.
+
+    Args:
+        bodies: The bodies.
+        bound: Inputs that have the same value at every call, whatever is given for them; they become operands too.
+    """
     captured = {value: body.outer[value] for body in bodies for value in body.captures()}
+    captured.update({value: _tracked(bodies[0], given) for value, given in (bound or {}).items()})
     backend = bodies[0].interpreter.backend
     assert isinstance(backend, TorchBackend)
     constants = backend.constants(dict.fromkeys(v for body in bodies for v in _used(body.graph)))
@@ -40,7 +46,8 @@ def closed(*bodies: Subgraph) -> tuple[list[Any], list[Closed]]:
             own = TorchBackend(dict(zip(constants, leaves, strict=True)))
             interpreter = Interpreter(body.interpreter.opsets, own)
             inner = replace(body.with_outer(outer), interpreter=interpreter)
-            return [_result(interpreter.tensor(r)) for r in inner(*inputs)]
+            arguments = [outer[v] if bound and v in bound else given for v, given in zip(body.graph.inputs, inputs, strict=True)]
+            return [_result(interpreter.tensor(r)) for r in inner(*arguments)]
 
         return call
 
@@ -52,6 +59,17 @@ def _used(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from (v for v in node.inputs if v is not None)
     for inner in [graph, *graph.subgraphs()]:
         yield from inner.outputs
+
+
+def _tracked(body: Subgraph, value: Any) -> Any:
+    """A value with a constant of the graph as a number where it is one, else as its tensor."""
+    if not isinstance(value, ir.Value):
+        return value
+    assert value.const_value is not None
+    if value.const_value.size > 1:
+        return body.interpreter.tensor(value)
+    array = value.const_value.numpy()
+    return Host(array, array.dtype)
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -6,6 +6,7 @@ Weights are parameters (floats) and buffers (everything else) under the initiali
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable
 
@@ -120,4 +121,4 @@ _OWN = frozenset(("training", "forward", "_graph", "_names", "_opsets", "T_desti
 
 def _identifier(part: str) -> str:
     text = re.sub(r"\W", "_", part)
-    return text or "_"
+    return f"{text}_" if keyword.iskeyword(text) else text or "_"

@@ -161,7 +161,7 @@ def _fits(nodes: Iterable[onnx.NodeProto], opsets: Mapping[str, int]) -> bool:
 
 def _lone_model(node: ir.Node, inputs: list[ir.Value], opsets: Mapping[str, int]) -> bytes:
     """A model of one node with typed inputs (each once) under names that do not tell where it is from."""
-    proto = ir.to_proto(node)
+    proto = ir.serde.serialize_node(node)
     names = {value: f"i{k}" for k, value in enumerate(inputs)}
     del proto.input[:], proto.output[:]
     proto.ClearField("name")

@@ -70,7 +70,7 @@ def _inferred(
 ) -> onnx.GraphProto | None:
     """A graph of some nodes after inference; None where onnx gives up."""
     graph = onnx.GraphProto(name="inferred")
-    graph.node.extend(ir.to_proto(node) for node in nodes)
+    graph.node.extend(ir.serde.serialize_node(node) for node in nodes)
     graph.input.extend(value_info(v) for v in inputs)
     for value in constants:
         tensor = value.const_value

@@ -25,6 +25,9 @@ OLDEST_OPSET = 7
 NEWEST_OPSET = 28
 """Of ai.onnx, as the installed onnx may know more than the importers were written for."""
 
+_UNSAID_OPSET = 21
+"""Of a model that uses only other domains; what its operators are rewritten to is in this one."""
+
 
 def load(path: Path) -> ir.Model:
     """A prepared model; see `prepared`.
@@ -45,7 +48,7 @@ def prepared(model: ir.Model) -> ir.Model:
     Raises:
         ConversionError: Its opset is older or newer than what the importers know.
     """
-    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", NEWEST_OPSET))
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", _UNSAID_OPSET))
     if opset < OLDEST_OPSET and _means_the_same(model, opset, OLDEST_OPSET):
         opset = model.opset_imports[""] = OLDEST_OPSET
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:

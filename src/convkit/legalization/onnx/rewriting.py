@@ -137,6 +137,9 @@ class _Legalization:
                 {d: v for d, v in self._opsets.items() if d and d not in self._model.opset_imports}
             )
             RemoveUnusedNodesPass()(self._model)
+            used = {_normal(node.domain) for graph in self._model.graphs() for node in graph}
+            for domain in [d for d in self._model.opset_imports if d and d not in used]:
+                del self._model.opset_imports[domain]
         found: dict[tuple[str, Verdict, str], list[str]] = {}
         for place in self._places:
             found.setdefault((place.operator, *place.verdict()), []).append(place.name)

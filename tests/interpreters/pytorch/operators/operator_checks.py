@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,27 @@ def agrees(
     feeds: Mapping[str, np.ndarray],
     constants: Mapping[str, np.ndarray] | None = None,
     *,
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
     tolerance: float = 1e-5,
     **options: Any,
 ) -> None:
-    """The importer computes, through torch.export, what ONNX Runtime computes. See `onnx_nodes.node_model` for options."""
-    model = nodes.node_model(operator, feeds, constants, **options)
-    nodes.assert_agree(nodes.pytorch(model, feeds), nodes.onnx_runtime(model, feeds), tolerance)
+    """The importer computes, through torch.export, what ONNX Runtime computes; with other sizes of dynamic dimensions too.
+
+    See `onnx_nodes.node_model` for the options.
+    """
+    model = nodes.node_model(operator, feeds, constants, dynamic=dynamic, **options)
+    run = nodes.pytorch_function(model, feeds)
+    nodes.assert_agree(run(feeds), nodes.onnx_runtime(model, feeds), tolerance)
+    if dynamic:
+        larger = {name: _larger(array, dynamic.get(name, {})) for name, array in feeds.items()}
+        nodes.assert_agree(run(larger), nodes.onnx_runtime(model, larger), tolerance)
+
+
+def _larger(array: np.ndarray, axes: Iterable[int]) -> np.ndarray:
+    """Twice as large along the axes; the elements are repeated."""
+    for axis in axes:
+        array = np.concatenate([array, array], axis)
+    return array
 
 
 def refusal(operator: str, feeds: Mapping[str, np.ndarray], constants: Any = None, **options: Any) -> str:

@@ -99,7 +99,9 @@ def test_variadic_operators_broadcast() -> None:
         agrees(operator, feeds)
 
 
-@pytest.mark.parametrize("attributes", [{}, {"detect_negative": 0}, {"detect_positive": 0}, {"detect_negative": 0, "detect_positive": 0}])
+@pytest.mark.parametrize(
+    "attributes", [{}, {"detect_negative": 0}, {"detect_positive": 0}, {"detect_negative": 0, "detect_positive": 0}]
+)
 def test_infinities(attributes: dict[str, int]) -> None:
     agrees("IsInf", {"x": np.array([np.inf, -np.inf, np.nan, 1], np.float32)}, **attributes)
 

@@ -29,7 +29,9 @@ def test_integers(operator: str, dtype: type) -> None:
     agrees(operator, {"x": np.array([[7, -3, 2], [5, 5, -8]], dtype)}, {"axes": ints(1)})
 
 
-@pytest.mark.parametrize("operator", ["ReduceSum", "ReduceProd", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize(
+    "operator", ["ReduceSum", "ReduceProd", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMin"]
+)
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_of_nothing(operator: str, keepdims: int) -> None:
     agrees(operator, {"x": np.zeros((2, 0, 4), np.float32)}, {"axes": ints(1)}, opset=20, keepdims=keepdims)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 import torch
 
@@ -54,9 +56,12 @@ def cast_like(x, target: Value, *, saturate=1, round_mode="up", node):
 def _convert(x, dtype, saturate, node):
     wanted = torch_dtype(dtype)
     if dtype in _FLOAT8 and saturate:
-        # torch makes what is out of range infinite or NaN.
+        # torch makes what is out of range of most of them infinite or NaN.
         limits = torch.finfo(wanted)
         x = torch.clamp(x, limits.min, limits.max)
+    if dtype is ir.DataType.FLOAT8E4M3FN and not saturate:
+        # torch saturates this one; 464 is halfway between the largest number and what would be the next.
+        x = torch.where(torch.abs(x) > 464, math.nan, x)
     if unsigned.is_unsigned(node) and wanted.is_floating_point:
         return unsigned.to_float(x, wanted)
     return x.to(wanted)

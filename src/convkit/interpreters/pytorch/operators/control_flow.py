@@ -14,7 +14,8 @@ from torch._higher_order_ops.scan import scan_op
 from torch._higher_order_ops.while_loop import while_loop_op
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from convkit.interpreters.host import Host
+from convkit.interpreters.host import Host, minimum
+from convkit.interpreters.loops import always_continues, constants, rounds
 from convkit.interpreters.operators import UnsupportedError, Value
 from convkit.interpreters.pytorch.bodies import closed, nodes_of, owned
 from convkit.interpreters.pytorch.table import operator
@@ -74,25 +75,30 @@ def _unequal(first, second):
 @operator("Loop")
 def loop(trips: Value = None, condition: Value = None, *carried: Value, body, node):
     starts = True if condition is None else _known(condition)
+    if isinstance(starts, torch.SymBool):
+        starts = statically_known_true(starts) or bool(starts)
     most = _ENDLESS if trips is None else _known(trips)
     if starts is False or (isinstance(most, int) and most <= 0):
         return (*carried, *_no_rows(body.graph, len(carried)))
-    if not (starts is True and most is not None and _always_continues(body.graph)):
+    count = _rounds(most, list(carried), body) if starts is True else None
+    if count is None:
         return _repeated(trips, condition, list(carried), body, _most_rows(most, node.outputs[len(carried) :]))
-    if isinstance(most, int) and most == _ENDLESS:
+    if isinstance(count, int) and count == _ENDLESS:
         raise UnsupportedError("a loop that never ends")
-    if isinstance(most, int) and most * nodes_of(body.graph) <= _MOST_UNROLLED:
+    if isinstance(count, int) and count * nodes_of(body.graph) <= _MOST_UNROLLED:
         going = Host.of(np.array(True), np.bool_)
-        return _unrolled([[Host.of(k), going] for k in range(most)], list(carried), body, 1)
-    return _counted(most, list(carried), body)
+        return _unrolled([[Host.of(k), going] for k in range(count)], list(carried), body, 1)
+    return _counted(count, list(carried), body)
 
 
-def _always_continues(graph):
-    """Whether a body hands its condition on, or returns a constant true one."""
-    value = graph.outputs[0]
-    while value.producer() is not None and value.producer().op_type == "Identity":
-        value = value.producer().inputs[0]
-    return value is graph.inputs[1] or (value.const_value is not None and bool(value.const_value.numpy().all()))
+def _rounds(most, carried, body):
+    """How many rounds a loop makes whose condition is true at first; None where only the data tell."""
+    if always_continues(body.graph):
+        return most
+    count = rounds(body, carried, _known)
+    if count is None or most is None or (isinstance(most, int) and most == _ENDLESS):
+        return None if most is None else count
+    return minimum(count, most)
 
 
 def _no_rows(graph, carried):
@@ -126,12 +132,29 @@ def _unrolled(rounds, state, body, skipped):
     return (*state, *(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def _counted(trips, state, body):
+def _counted(count, state, body):
     """A loop of a known or symbolic number of rounds, as a scan over their numbers."""
     going = Host.of(np.array(True), np.bool_)
-    operands, (call,) = closed(body)
-    numbers = torch.arange(trips)
-    return _scanned(lambda state, rows, given: call([rows[0], going, *state], given)[1:], state, [numbers], operands, body)
+    fixed, varying = _parted(state, body)
+    operands, (call,) = closed(body, bound={body.graph.inputs[2 + k]: v for k, v in fixed.items()})
+
+    def step(values, rows, given):
+        results = call([rows[0], going, *_joined(fixed, values)], given)[1:]
+        return [r for k, r in enumerate(results) if k not in fixed]
+
+    results = _scanned(step, varying, [torch.arange(count)], operands, body)
+    return (*_joined(fixed, results[: len(varying)]), *results[len(varying) :])
+
+
+def _parted(state, body):
+    """The values that a loop's body only hands on, by position, and the others."""
+    fixed = {k: state[k] for k in sorted(constants(body.graph, len(state)))}
+    return fixed, [v for k, v in enumerate(state) if k not in fixed]
+
+
+def _joined(fixed, varying):
+    rest = iter(varying)
+    return [fixed[k] if k in fixed else next(rest) for k in range(len(fixed) + len(varying))]
 
 
 def _scanned(step, state, rows, operands, body):
@@ -170,24 +193,24 @@ def _repeated(trips, condition, state, body, most):
     buffers = [torch.zeros((most, *_row(o)), dtype=torch.from_numpy(np.zeros((), o.dtype.numpy())).dtype) for o in stacked]
     going = torch.ones((), dtype=torch.bool) if condition is None else body.interpreter.tensor(condition).reshape(())
     limit = torch.tensor(_ENDLESS) if trips is None else body.interpreter.tensor(trips).reshape(())
-    operands, (call,) = closed(body)
-    count = 2 + len(state)
+    fixed, varying = _parted(state, body)
+    operands, (call,) = closed(body, bound={body.graph.inputs[2 + k]: v for k, v in fixed.items()})
+    width, height = len(varying), len(buffers)
 
     def proceeds(index, going, *rest):
         return going & (index < rest[-1])
 
     def turn(index, going, *rest):
-        given = rest[count - 2 + len(buffers) : -1]
-        more, *results = call([index, going, *rest[: count - 2]], given)
-        written = [
-            buffer.index_copy(0, index.reshape(1), row.unsqueeze(0))
-            for buffer, row in zip(rest[count - 2 : count - 2 + len(buffers)], results[len(state) :], strict=True)
-        ]
-        return tuple(owned([index + 1, more.reshape(()), *results[: len(state)], *written], [index, going, *rest]))
+        values, written, given = rest[:width], rest[width : width + height], rest[width + height : -1]
+        more, *results = call([index, going, *_joined(fixed, values)], given)
+        values = [r for k, r in enumerate(results[: len(state)]) if k not in fixed]
+        rows = results[len(state) :]
+        written = [b.index_copy(0, index.reshape(1), r.unsqueeze(0)) for b, r in zip(written, rows, strict=True)]
+        return tuple(owned([index + 1, more.reshape(()), *values, *written], [index, going, *rest]))
 
-    carried = [torch.zeros((), dtype=torch.int64), going.clone(), *(_carried(body, v).clone() for v in state), *buffers]
-    rounds, _, *results = while_loop_op(proceeds, turn, tuple(carried), (*operands, limit))
-    return (*results[: len(state)], *(_first(buffer, rounds, most) for buffer in results[len(state) :]))
+    carried = [torch.zeros((), dtype=torch.int64), going.clone(), *(_carried(body, v).clone() for v in varying), *buffers]
+    made, _, *results = while_loop_op(proceeds, turn, tuple(carried), (*operands, limit))
+    return (*_joined(fixed, results[:width]), *(_first(buffer, made, most) for buffer in results[width:]))
 
 
 def _first(buffer, rounds, most):

@@ -73,17 +73,19 @@ def transposed_convolution(
     if any(begin < 0 for begin, _ in crops):
         raise UnsupportedError("negative padding before the first element")
     # torch cuts the same off both ends, and adds at the end less than a stride or a dilation; the rest is done on its result.
-    lacking = [begin - end for begin, end in crops]
-    native = [n if 0 <= n < max(s, d) else 0 for n, s, d in zip(lacking, strides, dilations, strict=True)]
-    rest = [n - m for n, m in zip(lacking, native, strict=True)]
-    grows = any(n > 0 for n in rest)
+    most = [max(s, d) for s, d in zip(strides, dilations, strict=True)]
+    padding = [begin if begin - end < m else 0 for (begin, end), m in zip(crops, most, strict=True)]
+    lacking = [p - end for p, (_, end) in zip(padding, crops, strict=True)]
+    added = [n if 0 <= n < m else 0 for n, m in zip(lacking, most, strict=True)]
+    tails = [n - m for n, m in zip(lacking, added, strict=True)]
+    grows = any(n > 0 for n in tails)
     transpose = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[rank - 1]
-    bias = None if grows else b
-    y = transpose(x, w, bias, strides, [begin for begin, _ in crops], native, group, dilations)
-    for axis, n in enumerate(rest):
-        if n < 0:
-            y = y.narrow(axis + 2, 0, y.shape[axis + 2] + n)
+    y = transpose(x, w, None if grows else b, strides, padding, added, group, dilations)
+    for axis, ((begin, _), p, n) in enumerate(zip(crops, padding, tails, strict=True), 2):
+        head = begin - p
+        if head or n < 0:
+            y = y.narrow(axis, head, y.shape[axis] + min(n, 0) - head)
     if grows:
-        y = functional.pad(y, [p for n in reversed(rest) for p in (0, max(n, 0))])
+        y = functional.pad(y, [p for n in reversed(tails) for p in (0, max(n, 0))])
         y = y if b is None else y + b.reshape(-1, *[1] * rank)
     return y

@@ -10,7 +10,7 @@ import torch
 from convkit.interpreters.host import Host
 from convkit.interpreters.operators import UnsupportedError, Value
 from convkit.interpreters.pytorch.backend import as_tensor, torch_dtype
-from convkit.interpreters.pytorch.sizes import sizes
+from convkit.interpreters.pytorch.sizes import declared_shape, sizes, unbacked
 from convkit.interpreters.pytorch.table import operator
 
 
@@ -46,8 +46,11 @@ def arange(start: Value, limit: Value, delta: Value, *, stash_type=1, node):
             return (first + torch.arange(count, dtype=dtype) * step).to(dtype)
         return torch.arange(first, torch.sym_max(first, last) if _is_positive(step) else last, step, dtype=dtype)
     first, last, step = (_scalar(v, dtype) for v in (start, limit, delta))
-    count = torch.clamp(torch.ceil((last - first).double() / step.double()), min=0).to(torch.int64).item()
-    torch._check(count >= 0)
+    declared = declared_shape(node)
+    if declared is not None:
+        count = declared[0]
+    else:
+        [count] = unbacked(torch.clamp(torch.ceil((last - first).double() / step.double()), min=0).to(torch.int64))
     return first + torch.arange(count, dtype=dtype) * step
 
 

@@ -66,17 +66,30 @@ def imputer(x, *, imputed_value_floats=None, imputed_value_int64s=None, replaced
 
 
 def _accepts_numbers(node):
-    texts = [name for name in node.attributes if name.endswith("_strings")]
-    texts += [
-        name
-        for name, a in node.attributes.items()
-        if a.type is ir.AttributeType.TENSOR and a.as_tensor().dtype is ir.DataType.STRING
-    ]
-    return f"labels that are strings ({', '.join(texts)})" if texts else None
+    tensors = [a.as_tensor() for a in node.attributes.values() if a.type is ir.AttributeType.TENSOR]
+    return "labels that are strings" if any(t.dtype is ir.DataType.STRING for t in tensors) else None
 
 
-@operator("LabelEncoder", domain=_DOMAIN, since=2, accepts=_accepts_numbers)
+@operator("LabelEncoder", domain=_DOMAIN, since=2)
 def label_encoder(
+    x,
+    *,
+    keys_int64s=None,
+    keys_floats=None,
+    values_int64s=None,
+    values_floats=None,
+    default_float=-0.0,
+    default_int64=-1,
+    default_string="_Unused",
+):
+    keys = np.array(keys_floats if keys_int64s is None else keys_int64s)
+    if values_int64s is not None:
+        return _look_up(x, keys, np.array(values_int64s, np.int64), default_int64)
+    return _look_up(x, keys, np.array(values_floats, np.float32), default_float)
+
+
+@operator("LabelEncoder", domain=_DOMAIN, since=4, accepts=_accepts_numbers)
+def label_encoder_of_tensors(
     x,
     *,
     keys_int64s=None,
@@ -90,20 +103,20 @@ def label_encoder(
     default_string="_Unused",
     default_tensor=None,
 ):
-    keys = next(k for k in (keys_tensor, keys_int64s, keys_floats) if k is not None)
-    if values_tensor is not None:
-        default = np.full((), -1 if values_tensor.dtype.kind == "i" else -0.0) if default_tensor is None else default_tensor
-        return _look_up(x, np.asarray(keys), values_tensor, default)
-    if values_int64s is not None:
-        return _look_up(x, np.asarray(keys), np.array(values_int64s, np.int64), default_int64)
-    return _look_up(x, np.asarray(keys), np.array(values_floats, np.float32), default_float)
+    """Since version 4 NaN is a key like any other."""
+    keys = np.asarray(next(k for k in (keys_tensor, keys_int64s, keys_floats) if k is not None))
+    values = values_tensor
+    if values is None:
+        values = np.array(values_floats, np.float32) if values_int64s is None else np.array(values_int64s, np.int64)
+    default = default_int64 if values.dtype.kind == "i" else default_float
+    return _look_up(x, keys, values, default if default_tensor is None else default_tensor, nan_is_a_key=True)
 
 
-def _look_up(x, keys, values, default):
-    """The value of the key that is equal (or NaN like the element), found by comparing with all keys."""
+def _look_up(x, keys, values, default, nan_is_a_key=False):
+    """The value of the key that is equal, found by comparing with all keys."""
     keys = torch.from_numpy(np.ascontiguousarray(keys))
     found = torch.eq(x.unsqueeze(-1), keys.to(x.dtype))
-    if keys.is_floating_point():
+    if nan_is_a_key and keys.is_floating_point():
         found = torch.logical_or(found, torch.logical_and(torch.isnan(x).unsqueeze(-1), torch.isnan(keys)))
     table = torch.from_numpy(np.append(values, default).astype(values.dtype))
     nowhere = torch.logical_not(torch.any(found, -1, keepdim=True))
@@ -117,27 +130,19 @@ def linear_regressor(x, *, coefficients, intercepts=None, post_transform="NONE",
     return _transformed(_linear(x, coefficients, intercepts, targets), post_transform)
 
 
-@operator("LinearClassifier", domain=_DOMAIN, accepts=_accepts_numbers)
-def linear_classifier(x, *, coefficients, intercepts=None, classlabels_ints=None, multi_class=0, post_transform="NONE"):
-    classes = len(classlabels_ints)
+@operator("LinearClassifier", domain=_DOMAIN)
+def linear_classifier(x, *, coefficients, intercepts=None, classlabels_ints, multi_class=0, post_transform="NONE"):
     rows = len(coefficients) // x.shape[-1]
     scores = _linear(x, coefficients, intercepts, rows)
-    if rows == 1 and classes == 2:
-        # One row of coefficients tells the second class from the first.
-        label = torch.gt(torch.sigmoid(scores) if post_transform == "LOGISTIC" else scores, _boundary(post_transform)).to(
-            torch.int64
-        )
-        both = torch.cat([1 - torch.sigmoid(scores), torch.sigmoid(scores)], -1)
-        scores = both if post_transform == "LOGISTIC" else _transformed(torch.cat([-scores, scores], -1), post_transform)
-        label = label.squeeze(-1)
+    if rows == 1 and len(classlabels_ints) == 2:
+        # One row of coefficients is for the second class. ONNX Runtime takes the first's score from one, whatever it is.
+        label = torch.gt(scores, 0).to(torch.int64).squeeze(-1)
+        second = torch.sigmoid(scores) if post_transform == "LOGISTIC" else scores
+        scores = torch.cat([1 - second, second], -1)
     else:
         label = torch.argmax(scores, -1)
         scores = _transformed(scores, post_transform)
     return torch.index_select(torch.from_numpy(np.array(classlabels_ints, np.int64)), 0, label), scores
-
-
-def _boundary(post_transform):
-    return 0.5 if post_transform == "LOGISTIC" else 0.0
 
 
 def _linear(x, coefficients, intercepts, rows):

@@ -132,7 +132,8 @@ def _accepts_dropout(node):
 
 @operator("Dropout")
 def dropout_at_rest(x, *, ratio=0.5):
-    return x, torch.ones_like(x, dtype=torch.bool)
+    # Nothing is said of the mask at rest before opset 12; ONNX Runtime's is false everywhere.
+    return x, torch.zeros_like(x, dtype=torch.bool)
 
 
 @operator("Dropout", since=12, accepts=_accepts_dropout)

@@ -31,18 +31,18 @@ def max_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape,
     narrow = x.dtype
     if not narrow.is_floating_point and wants_indices:
         x = x.to(torch.int32)
-    x, padding, ceil_mode = _ready(x, axes, ceil_mode, _lowest(x.dtype), [a.kernel // 2 for a in axes])
+    x, padding, rounds_up = _ready(x, axes, ceil_mode, _lowest(x.dtype), [a.kernel // 2 for a in axes])
     pool = _MAX[len(axes) - 1]
     parameters = {
         "kernel_size": list(kernel_shape),
         "stride": [a.stride for a in axes],
         "padding": padding,
         "dilation": [a.dilation for a in axes],
-        "ceil_mode": bool(ceil_mode),
+        "ceil_mode": rounds_up,
     }
     if not wants_indices:
-        return pool(x, **parameters)
-    y, indices = pool(x, return_indices=True, **parameters)
+        return _kept(pool(x, **parameters), axes, ceil_mode and not rounds_up)
+    y, indices = (_kept(r, axes, ceil_mode and not rounds_up) for r in pool(x, return_indices=True, **parameters))
     shifts = [0] * len(axes) if any(padding) or all(a.begin == 0 for a in axes) else [a.begin for a in axes]
     return y.to(narrow), _flat_indices(indices, x.shape[2:], shifts, axes, storage_order, y)
 
@@ -54,20 +54,23 @@ def _lowest(dtype):
 def _ready(x, axes: list[WindowAxis], ceil_mode, value, most):
     """The input with what padding torch's pooling cannot take, the padding left to it, and whether to round up there.
 
-    torch takes the same padding at both ends, at most half of the window, and rounds up as ONNX does only if it pads itself.
+    torch takes the same padding at both ends, at most half of the window; rounding up, it would fix a dynamic size's remainder.
     """
+    is_static = all(isinstance(a.size, int) for a in axes)
     ready, padding = padded(x, axes, value, most)
-    if ready is x or not ceil_mode:
-        return ready, padding, ceil_mode
-    widths = [p for a in reversed(axes) for p in (a.begin, a.end + a.overhang(True))]
-    return _shortened(functional.pad(x, widths, value=value), axes), padding, 0
+    if not ceil_mode or (ready is x and is_static):
+        return ready, padding, bool(ceil_mode)
+    # With this much more padding, rounding down gives the windows of rounding up.
+    widths = [p for a in reversed(axes) for p in (a.begin, a.end + a.stride - 1)]
+    return functional.pad(x, widths, value=value), [0] * len(axes), False
 
 
-def _shortened(x, axes: list[WindowAxis]):
-    """Without the padding that only a window starting behind the input would reach."""
+def _kept(y, axes: list[WindowAxis], ceil_mode):
+    """Without the windows that start behind the input, of which rounding up may make one."""
     for position, axis in enumerate(axes):
-        x = torch.ops.aten.slice.Tensor(x, position + 2, 0, (axis.steps(True) - 1) * axis.stride + axis.extent)
-    return x
+        if ceil_mode and axis.drops:
+            y = y.index_select(position + 2, torch.arange(axis.steps(True)))
+    return y
 
 
 def _flat_indices(indices, sizes, shifts, axes: list[WindowAxis], storage_order, y):
@@ -93,11 +96,11 @@ def average_pool(
     axes = window_axes(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad)
     strides = [a.stride for a in axes]
     most = [a.kernel // 2 for a in axes] if all(a.dilation == 1 for a in axes) else [-1] * len(axes)
-    ready, padding, _ = _ready(x, axes, ceil_mode, 0, most)
+    ready, padding, rounds_up = _ready(x, axes, ceil_mode, 0, most)
     if ready is x and most[0] >= 0:
-        return _MEAN[len(axes) - 1](x, list(kernel_shape), strides, padding, bool(ceil_mode), bool(count_include_pad))
+        return _MEAN[len(axes) - 1](x, list(kernel_shape), strides, padding, rounds_up, bool(count_include_pad))
     count = _counts(axes, bool(ceil_mode), bool(count_include_pad)).to(x.dtype)
-    return _window_sums(ready, axes) / count
+    return _kept(_window_sums(ready, axes), axes, ceil_mode) / count
 
 
 def _window_sums(x, axes: list[WindowAxis]):

@@ -65,5 +65,10 @@ def _top_k(x, k, axis, largest, node):
     if isinstance(k, int) and isinstance(size, int) and k > size:
         raise UnsupportedError(f"the {k} largest of {size} elements")
     values, indices = torch.sort(unsigned.ordered(x, node), dim=axis, descending=largest, stable=True)
-    first = [torch.ops.aten.slice.Tensor(t, axis, 0, k) for t in (values, indices)]
-    return unsigned.ordered(first[0], node), first[1]
+    if isinstance(k, int) and not isinstance(size, int):
+        # A slice would promise for every size of the axis what holds from k on.
+        places = torch.arange(k)
+        values, indices = (torch.index_select(t, axis, places) for t in (values, indices))
+    else:
+        values, indices = (torch.ops.aten.slice.Tensor(t, axis, 0, k) for t in (values, indices))
+    return unsigned.ordered(values, node), indices

@@ -107,8 +107,8 @@ def _split(x, parts, axis, count):
     if isinstance(length, int):
         parts = [min(step, max(0, length - k * step)) for k in range(count)]
         return tuple(torch.split(x, parts, axis))
-    starts = [k * step for k in range(count)]
-    return tuple(torch.narrow(x, axis, start, step if k < count - 1 else length - start) for k, start in enumerate(starts))
+    ends = [(k + 1) * step if k < count - 1 else length for k in range(count)]
+    return tuple(torch.ops.aten.slice.Tensor(x, axis, k * step, end) for k, end in enumerate(ends))
 
 
 @operator("Expand")

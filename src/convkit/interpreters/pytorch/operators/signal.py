@@ -51,5 +51,5 @@ def stft(signal, frame_step: Known, window=None, frame_length: Known = None, *, 
 
 @operator("MelWeightMatrix", since=17)
 def mel_weight_matrix(bins: Known, dft_length: Known, sample_rate: Known, lower: Known, upper: Known, *, output_datatype=1):
-    (matrix,) = MelWeightMatrix.eval(bins, dft_length, sample_rate, lower, upper, output_datatype=output_datatype)
+    matrix = MelWeightMatrix.eval(bins, dft_length, sample_rate, lower, upper, output_datatype=output_datatype)
     return as_tensor(matrix)

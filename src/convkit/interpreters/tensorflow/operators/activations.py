@@ -94,10 +94,10 @@ def mish(x):
 
 @operator("Shrink")
 def shrink(x, *, bias=0.0, lambd=0.5):
-    bias, lambd = (tf.cast(v, x.dtype) for v in (bias, lambd))
-    zero = tf.zeros([], x.dtype)
-    below = zero if x.dtype.is_unsigned else tf.where(x < -lambd, x + bias, zero)
-    return tf.where(x > lambd, x - bias, below)
+    """Integers are shrunk as floats, and truncated."""
+    wide = x if x.dtype.is_floating else tf.cast(x, tf.float32)
+    zero = tf.zeros([], wide.dtype)
+    return tf.cast(tf.where(wide > lambd, wide - bias, tf.where(wide < -lambd, wide + bias, zero)), x.dtype)
 
 
 def _of_matrix(function, x, axis):

@@ -155,9 +155,8 @@ def _repeated(step, proceeds, going, state, body, count, room):
     room = count if count is not None else room
     columns = [_Column(shape, dtype, room) for shape, dtype in rows]
 
-    def turn(number, _, *values):
-        values = list(values)
-        now, values = values[: len(first)], values[len(first) :]
+    def turn(number, _, *carried):
+        now, values = list(carried[: len(first)]), list(carried[len(first) :])
         more, results = step(number, now)
         written = []
         for column, row in zip(columns, results[len(first) :], strict=True):

@@ -54,11 +54,10 @@ def convolved(x, w, axes: list[WindowAxis], group, padding):
         return _depthwise(x, w, axes, group, padding)
     strides, dilations = _per_axis(axes)
     filters = at_trace_time(w, _filters)
+    _known_channels(channels, group)
     if len(axes) == 2:
         # TensorFlow's and LiteRT's kernels read the number of groups off the channels.
-        _known_channels(channels, group)
         return tf.raw_ops.Conv2D(input=x, filter=filters, strides=strides, padding=padding, dilations=dilations)
-    _known_channels(channels, group)
     parts = zip(tf.split(x, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(x, filters)]
     results = [
         tf.raw_ops.Conv3D(input=part, filter=weight, strides=strides, padding=padding, dilations=dilations)
@@ -130,7 +129,7 @@ def _transposed(x, w, b, axes: list[WindowAxis], crops, group, rank):
     parts = [(inputs, filters)]
     if group > 1:
         _known_channels(inputs.shape[-1], group)
-        parts = zip(tf.split(inputs, group, -1), tf.split(filters, group, -1), strict=True)
+        parts = list(zip(tf.split(inputs, group, -1), tf.split(filters, group, -1), strict=True))
     results = [_transposed_group(part, weight, axes, crops) for part, weight in parts]
     y = tf.concat(results, -1) if group > 1 else results[0]
     return channels_first(y if b is None else tf.nn.bias_add(y, b), rank)

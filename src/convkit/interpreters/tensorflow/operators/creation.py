@@ -22,7 +22,10 @@ def number_range(start, limit, delta, *, stash_type=1):
     """Of half precision numbers it is counted in the wider dtype, as a count by repeated addition drifts."""
     dtype = start.dtype
     wide = {tf.int16: tf.int32, tf.float16: tf.float32, tf.bfloat16: tf.float32}.get(dtype, dtype)
-    return tf.cast(tf.range(*(tf.cast(tf.reshape(v, []), wide) for v in (start, limit, delta))), dtype)
+    start, limit, delta = (tf.cast(tf.reshape(v, []), wide) for v in (start, limit, delta))
+    # A limit on the wrong side makes no numbers in ONNX, and an error in TensorFlow.
+    limit = tf.where(delta > 0, tf.maximum(limit, start), tf.minimum(limit, start))
+    return tf.cast(tf.range(start, limit, delta), dtype)
 
 
 @operator("EyeLike")

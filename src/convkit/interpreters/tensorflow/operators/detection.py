@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from convkit.interpreters.operators import UnsupportedError
@@ -22,7 +23,7 @@ def non_max_suppression(
     wanted = tf.clip_by_value(tf.reshape(max_output_boxes_per_class, []), 0, tf.cast(size_tensor(count), tf.int64))
     limits = {
         "max_output_size": tf.cast(wanted, tf.int32),
-        "iou_threshold": tf.constant(0.0) if iou_threshold is None else tf.reshape(iou_threshold, []),
+        "iou_threshold": _just_above(tf.constant(0.0) if iou_threshold is None else tf.reshape(iou_threshold, [])),
         "score_threshold": tf.constant(tf.float32.min) if score_threshold is None else tf.reshape(score_threshold, []),
     }
     rows = []
@@ -35,6 +36,11 @@ def non_max_suppression(
             taken = tf.reshape(padded, [-1, 1])[:found]
             rows.append(tf.pad(taken, [[0, 0], [2, 0]]) + tf.constant([[image, kind, 0]]))
     return tf.cast(tf.concat(rows, 0) if len(rows) > 1 else rows[0], tf.int64)
+
+
+def _just_above(threshold):
+    """The next larger number: LiteRT's kernel suppresses what overlaps as much as the threshold, ONNX what overlaps more."""
+    return tf.maximum(threshold * np.float32(1 + 2**-23), np.finfo(np.float32).tiny)
 
 
 def _corners(boxes):

@@ -15,7 +15,14 @@ from convkit.interpreters.tensorflow.table import operator
 
 @operator("Add", since=7)
 def add(a, b):
-    return tf.add(a, b)
+    return tf.add(_as_bias(a, b), _as_bias(b, a))
+
+
+def _as_bias(x, other):
+    """One row as a vector beside a product of matrices: TensorFlow fuses the two, and takes a row for a vector in vain."""
+    if x.shape.rank == 2 and x.shape[0] == 1 and getattr(getattr(other, "op", None), "type", "") == "MatMul":
+        return tf.reshape(x, [-1])
+    return x
 
 
 @operator("Sub", since=7)
@@ -206,11 +213,13 @@ def is_nan(x):
 
 @operator("IsInf")
 def is_inf(x, *, detect_negative=1, detect_positive=1):
+    """Beyond the largest number: TensorFlow Lite's converter clamps a constant infinity to that, which none then equals."""
+    largest = tf.constant(x.dtype.max, x.dtype)
     if detect_negative and detect_positive:
-        return tf.equal(tf.abs(x), tf.constant(np.inf, x.dtype))
+        return tf.abs(x) > largest
     if not (detect_negative or detect_positive):
         return tf.zeros_like(x, tf.bool)
-    return tf.equal(x, tf.constant(np.inf if detect_positive else -np.inf, x.dtype))
+    return x > largest if detect_positive else x < -largest
 
 
 # TensorFlow Lite has an exclusive or and a shift to the right; and, or, not follow from them without overflow.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from convkit.interpreters.host import DataDependentError
 from convkit.interpreters.operators import UnsupportedError, Value
 from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.sizes import (
@@ -20,7 +21,7 @@ from convkit.interpreters.tensorflow.sizes import (
 )
 from convkit.interpreters.tensorflow.table import operator
 
-__all__ = ["linear_positions", "non_negative", "strides"]
+__all__ = ["index_depth", "linear_positions", "non_negative", "strides"]
 
 
 def non_negative(indices: Value, size):
@@ -52,9 +53,16 @@ def array_feature_extractor(x, indices: Value):
 @operator("GatherND")
 def gather_nd(x, indices: Value, *, batch_dims=0):
     sizes = sizes_of(x)
-    depth = sizes_of(as_tensor(indices))[-1]
-    limits = sizes[batch_dims : batch_dims + depth]
+    limits = sizes[batch_dims : batch_dims + index_depth(indices)]
     return tf.gather_nd(x, _non_negative_rows(indices, limits), batch_dims=batch_dims)
+
+
+def index_depth(indices: Value):
+    """How many dimensions a row of indices runs over."""
+    depth = sizes_of(as_tensor(indices))[-1]
+    if isinstance(depth, Size):
+        raise DataDependentError("how many dimensions an index spans is not known")
+    return depth
 
 
 def _non_negative_rows(indices, sizes):
@@ -105,6 +113,7 @@ def one_hot(indices, depth: Value, values, *, axis=-1):
 
 @operator("NonZero")
 def non_zero(x):
+    x = tf.reshape(x, [1]) if rank_of(x) == 0 else x
     return tf.transpose(tf.where(x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros([], x.dtype))))
 
 

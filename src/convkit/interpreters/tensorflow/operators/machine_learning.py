@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from convkit.interpreters.operators import UnsupportedError
+from convkit.interpreters.tensorflow.refusals import attribute_of, one_of
 from convkit.interpreters.tensorflow.sizes import rank_of, sizes_of
 from convkit.interpreters.tensorflow.table import operator
 
@@ -57,7 +57,37 @@ def imputer(x, *, imputed_value_floats=None, imputed_value_int64s=None, replaced
     return tf.where(missing, tf.constant(values, x.dtype), x)
 
 
-@operator("LabelEncoder", since=2, domain=_ML)
+def _has_numbers(*groups):
+    """Refuses a node that has none of the attributes in one of the groups: what it has instead is made of strings."""
+
+    def accepts(node):
+        return (
+            None if all(any(n in node.attributes for n in group) for group in groups) else "labels or categories that are strings"
+        )
+
+    return accepts
+
+
+_KEYS, _VALUES = (tuple(f"{kind}_{dtype}" for dtype in ("floats", "int64s", "tensor")) for kind in ("keys", "values"))
+
+
+@operator("LabelEncoder", since=2, domain=_ML, accepts=_has_numbers(_KEYS[:2], _VALUES[:2]))
+def label_encoder_of_lists(
+    x,
+    *,
+    keys_floats=None,
+    keys_int64s=None,
+    values_floats=None,
+    values_int64s=None,
+    default_float=-0.0,
+    default_int64=-1,
+    default_string="",
+):
+    equal = tf.equal(x[..., None], tf.constant(keys_int64s if keys_floats is None else keys_floats, x.dtype))
+    return _values(equal, *_labels(values_floats, values_int64s, None, default_float, default_int64, None))
+
+
+@operator("LabelEncoder", since=4, domain=_ML, accepts=_has_numbers(_KEYS, _VALUES))
 def label_encoder(
     x,
     *,
@@ -69,32 +99,40 @@ def label_encoder(
     values_tensor=None,
     default_float=-0.0,
     default_int64=-1,
+    default_string="",
     default_tensor=None,
-    default_string=None,
 ):
-    """Every element is compared with every key."""
-    keys = next((k for k in (keys_floats, keys_int64s, keys_tensor) if k is not None), None)
-    choices = ((values_floats, np.float32, default_float), (values_int64s, np.int64, default_int64))
-    values, dtype, default = next((choice for choice in choices if choice[0] is not None), (values_tensor, None, default_tensor))
-    if keys is None or values is None:
-        raise UnsupportedError("labels that are strings")
-    values = np.array(values, dtype)
-    if default is None:
-        default = -1 if values.dtype.kind == "i" else 0
-    keys = tf.constant(keys, x.dtype)
+    """Since version 4 a NaN among the keys finds NaN."""
+    keys = tf.constant(next(k for k in (keys_floats, keys_int64s, keys_tensor) if k is not None), x.dtype)
     equal = tf.equal(x[..., None], keys)
-    if x.dtype.is_floating:  # a NaN among the keys finds NaN
+    if x.dtype.is_floating:
         equal = tf.logical_or(equal, tf.logical_and(tf.not_equal(x, x)[..., None], tf.not_equal(keys, keys)))
+    return _values(equal, *_labels(values_floats, values_int64s, values_tensor, default_float, default_int64, default_tensor))
+
+
+def _labels(values_floats, values_int64s, values_tensor, default_float, default_int64, default_tensor):
+    """The labels, and the one of an unknown key."""
+    if values_floats is not None:
+        return np.array(values_floats, np.float32), default_float
+    if values_int64s is not None:
+        return np.array(values_int64s, np.int64), default_int64
+    return values_tensor, default_tensor if default_tensor is not None else -1 if values_tensor.dtype.kind == "i" else -0.0
+
+
+def _values(equal, values, default):
+    """The label of the first key that is equal; every element was compared with every key."""
     found = tf.gather(tf.constant(values), tf.argmax(tf.cast(equal, tf.int32), -1, tf.int32))
     return tf.where(tf.reduce_any(equal, -1), found, tf.constant(np.array(default, values.dtype).reshape(())))
 
 
-@operator("OneHotEncoder", domain=_ML)
+def _one_hot_of_numbers(node):
+    if not attribute_of(node, "zeros", 1):
+        return "an unknown category as an error (zeros=0)"
+    return _has_numbers(("cats_int64s",))(node)
+
+
+@operator("OneHotEncoder", domain=_ML, accepts=_one_hot_of_numbers)
 def one_hot_encoder(x, *, cats_int64s=None, zeros=1):
-    if cats_int64s is None:
-        raise UnsupportedError("categories that are strings")
-    if not zeros:
-        raise UnsupportedError("an unknown category as an error (zeros=0)")
     return tf.cast(tf.equal(tf.cast(x, tf.int64)[..., None], tf.constant(cats_int64s, tf.int64)), tf.float32)
 
 
@@ -104,20 +142,27 @@ def _scores(x, coefficients, intercepts, count):
     return scores if not intercepts else scores + tf.constant(intercepts, tf.float32)
 
 
-@operator("LinearRegressor", domain=_ML)
+_TRANSFORMS = {"NONE": tf.identity, "LOGISTIC": tf.sigmoid, "SOFTMAX": tf.nn.softmax}
+
+
+def _has_transform(node):
+    if attribute_of(node, "targets", 1) == 1 and attribute_of(node, "post_transform", "NONE") != "NONE":
+        return "the score of one target transformed (ONNX Runtime leaves it as it is)"
+    return one_of("post_transform", _TRANSFORMS)(node)
+
+
+@operator("LinearRegressor", domain=_ML, accepts=_has_transform)
 def linear_regressor(x, *, coefficients, intercepts=None, targets=1, post_transform="NONE"):
-    if post_transform != "NONE":
-        raise UnsupportedError(f"a regression followed by {post_transform}")
-    return _scores(x, coefficients, intercepts, targets)
+    return _TRANSFORMS[post_transform](_scores(x, coefficients, intercepts, targets))
 
 
-@operator("LinearClassifier", domain=_ML)
+def _classifies_numbers(node):
+    return _has_numbers(("classlabels_ints",))(node) or one_of("post_transform", _TRANSFORMS)(node)
+
+
+@operator("LinearClassifier", domain=_ML, accepts=_classifies_numbers)
 def linear_classifier(x, *, coefficients, intercepts=None, classlabels_ints=None, multi_class=0, post_transform="NONE"):
     """Labels and scores. One score for two classes is that of the second."""
-    if classlabels_ints is None:
-        raise UnsupportedError("class labels that are strings")
-    if post_transform not in ("NONE", "LOGISTIC", "SOFTMAX"):
-        raise UnsupportedError(f"a classification followed by {post_transform}")
     labels = tf.constant(classlabels_ints, tf.int64)
     rows = len(intercepts) if intercepts else len(coefficients) // sizes_of(x)[-1]
     scores = _scores(x, coefficients, intercepts, rows)
@@ -127,5 +172,4 @@ def linear_classifier(x, *, coefficients, intercepts=None, classlabels_ints=None
         scores = tf.concat(both, 1)
         return chosen, tf.sigmoid(scores) if post_transform == "LOGISTIC" else scores
     chosen = tf.gather(labels, tf.argmax(scores, 1, tf.int32))
-    after = {"NONE": lambda s: s, "LOGISTIC": tf.sigmoid, "SOFTMAX": tf.nn.softmax}
-    return chosen, after[post_transform](scores)
+    return chosen, _TRANSFORMS[post_transform](scores)

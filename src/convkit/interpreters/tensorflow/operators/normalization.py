@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from convkit.interpreters.operators import UnsupportedError, Value
-from convkit.interpreters.tensorflow.sizes import known, product, rank_of, shape_tensor, sizes_of
+from convkit.interpreters.operators import Value
+from convkit.interpreters.tensorflow.refusals import attribute_of, is_used, one_of
+from convkit.interpreters.tensorflow.sizes import product, rank_of, shape_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
 
 
@@ -14,12 +15,14 @@ def _per_channel(vector, rank):
     return tf.reshape(vector, [-1] + [1] * (rank - 2)) if rank > 1 else vector
 
 
-@operator("BatchNormalization", since=7)
-def batch_normalization(x, scale, bias, mean, variance, *, epsilon=1e-5, momentum=0.9, spatial=1, node):
-    if not spatial:
-        raise UnsupportedError("a batch normalization of every element by itself (spatial=0)")
-    if sum(bool(output.name) for output in node.outputs) > 1:
-        raise UnsupportedError("a batch normalization in training mode")
+def _is_at_rest(node):
+    if not attribute_of(node, "spatial", 1):
+        return "statistics of every element by itself (spatial=0)"
+    return "the statistics of the batch as outputs, in training" if any(is_used(node, k) for k in range(1, 5)) else None
+
+
+@operator("BatchNormalization", since=7, accepts=_is_at_rest)
+def batch_normalization(x, scale, bias, mean, variance, *, epsilon=1e-5, momentum=0.9, spatial=1):
     return _batch_normalized(x, scale, bias, mean, variance, epsilon)
 
 
@@ -105,11 +108,9 @@ def mean_variance_normalization(x, *, axes=(0, 2, 3)):
     return (x - mean) / (deviation + 1e-9)
 
 
-@operator("LpNormalization")
+@operator("LpNormalization", accepts=one_of("p", (1, 2)))
 def lp_normalization(x, *, axis=-1, p=2):
     """A slice whose norm is zero stays zero."""
-    if p not in (1, 2):
-        raise UnsupportedError(f"the norm of order {p}")
     size = tf.reduce_sum(tf.abs(x), axis, keepdims=True) if p == 1 else tf.sqrt(tf.reduce_sum(tf.square(x), axis, keepdims=True))
     return x / tf.where(tf.equal(size, 0), tf.ones_like(size), size)
 
@@ -117,26 +118,32 @@ def lp_normalization(x, *, axis=-1, p=2):
 @operator("LRN")
 def local_response_normalization(x, *, size, alpha=1e-4, beta=0.75, bias=1.0):
     """The squares of neighbouring channels are summed shift by shift, in any layout and rank."""
-    channels = sizes_of(x)[1]
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
     margins = [[before, after] if axis == 1 else [0, 0] for axis in range(rank_of(x))]
     squares = tf.pad(tf.square(x), margins)
-    total = tf.add_n([squares[:, k : k + channels] for k in range(size)])
+    total = tf.add_n([squares[:, k : k - size + 1 or None] for k in range(size)])
     return x / tf.pow(bias + alpha / size * total, tf.constant(beta, x.dtype))
 
 
 @operator("Dropout", since=7)
 def dropout(x, *, ratio=0.5):
-    return x, tf.ones_like(x, tf.bool)
+    """At rest. The mask meant nothing then, and is all false."""
+    return x, tf.zeros_like(x, tf.bool)
 
 
-@operator("Dropout", since=12)
-def dropout_or_training(x, ratio: Value = None, training_mode: Value = None, *, seed=None):
-    """Inference passes everything, and so does training at the ratio 0."""
-    if training_mode is not None:
-        training, share = known(training_mode), 0.5 if ratio is None else known(ratio)
-        if training is None:
-            raise UnsupportedError("whether it is training is computed while the model runs")
-        if training.any() and (share is None or float(share) != 0):
-            raise UnsupportedError("dropout in training mode is random")
+def _drops_nothing(node):
+    """Training is given as an input, and drops nothing at the ratio 0."""
+    ratio, training = (node.inputs[k] if k < len(node.inputs) else None for k in (1, 2))
+    if training is None:
+        return None
+    if training.const_value is None:
+        return "whether it is training is computed while the model runs"
+    if not training.const_value.numpy().any():
+        return None
+    share = None if ratio is None or ratio.const_value is None else ratio.const_value.numpy()
+    return None if share is not None and not share.any() else "elements are dropped at random, in training"
+
+
+@operator("Dropout", since=12, accepts=_drops_nothing)
+def dropout_of_nothing(x, ratio: Value = None, training_mode: Value = None, *, seed=None):
     return x, tf.ones_like(x, tf.bool)

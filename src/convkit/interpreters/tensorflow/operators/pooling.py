@@ -126,10 +126,10 @@ def _max_pool_with_indices(x, axes: list[WindowAxis], ceil_mode, storage_order):
     shape = [*sizes_of(x)[:2], *([1] * spatial)]
     flat, total = tf.zeros_like(best), 1
     coordinates = _coordinates(best, axes, sizes_of(y)[2:])
-    order = range(spatial) if storage_order else reversed(range(spatial))
-    for axis in order:
-        flat = flat + coordinates[axis] * size_tensor(total)
-        total = total * axes[axis].size
+    order = list(range(spatial))
+    for position in order if storage_order else order[::-1]:
+        flat = flat + coordinates[position] * size_tensor(total)
+        total = total * axes[position].size
     images = tf.reshape(tf.range(size_tensor(shape[0] * shape[1])), shape_tensor(shape))
     return y, tf.cast(flat + images * size_tensor(total), tf.int64)
 

@@ -12,18 +12,23 @@ from convkit.interpreters.tensorflow.sizes import rank_of, shape_tensor, sizes_o
 from convkit.interpreters.tensorflow.table import operator
 
 _FLOAT8 = ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT4E2M1")
-_SMALL = ("INT4", "UINT4", "INT2", "UINT2")
+_TINY = ("INT2", "UINT2")
+_SMALL = ("INT4", "UINT4")
 
 
-def _integers(node):
-    """Refuses floats of 8 bits and less: how they saturate differs between TensorFlow's casts and ONNX's."""
-    for value in (*node.inputs, *node.outputs):
-        if value is not None and value.dtype is not None and value.dtype.name in (*_FLOAT8, *_SMALL):
-            return f"{value.dtype.name} has no kernels in TensorFlow"
-    return None
+def _without(*names):
+    """Refuses dtypes. TensorFlow's casts to floats of 8 bits do not saturate as ONNX's do, and of 4 bits it only has weights."""
+
+    def accepts(node):
+        for value in (*node.inputs, *node.outputs):
+            if value is not None and value.dtype is not None and value.dtype.name in names:
+                return f"TensorFlow has no kernels for {value.dtype.name}"
+        return None
+
+    return accepts
 
 
-@operator("DequantizeLinear", accepts=_integers)
+@operator("DequantizeLinear", accepts=_without(*_FLOAT8, *_TINY))
 def dequantize_linear(x, scale, zero_point=None, *, axis=1, block_size=0, output_dtype=0):
     def compute(levels, factors, zeros=None):
         wide = tf.cast(levels, tf.int32)
@@ -61,7 +66,7 @@ def _spread(parameter, x, axis, block_size):
     return parameter
 
 
-@operator("QuantizeLinear", accepts=_integers)
+@operator("QuantizeLinear", accepts=_without(*_FLOAT8, *_TINY, *_SMALL))
 def quantize_linear(x, scale, zero_point=None, *, axis=1, block_size=0, output_dtype=0, precision=0, saturate=1):
     dtype = zero_point.dtype if zero_point is not None else tensorflow_dtype(output_dtype) if output_dtype else tf.uint8
     factors = _spread(tf.cast(scale, tf.float32), x, axis, block_size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -234,32 +235,59 @@ def _image_flags(x, axes: list[_Axis], transformation):
     return (False, True) if is_half else None
 
 
-def _is_nearest_image(x, axes: list[_Axis], transformation, nearest_mode) -> bool:
+def _is_nearest_image(x, axes: list[_Axis], transformation, nearest_mode):
     """Whether the elements are those that ResizeNearestNeighbor takes: the one that the result's centre lies in."""
     if not _is_image(x, axes) or x.dtype not in (tf.float32, tf.uint8, tf.int8):
         return False
     return all(_takes_centres(axis, transformation, nearest_mode) for axis in axes)
 
 
-def _takes_centres(axis: _Axis, transformation, nearest_mode) -> bool:
+def _takes_centres(axis: _Axis, transformation, nearest_mode):
     if axis.is_static:
         centres = np.floor((np.arange(axis.result, dtype=np.float32) + 0.5) * np.float32(axis.size / axis.result))
-        return transformation != "tf_crop_and_resize" and np.array_equal(
-            _positions(axis, transformation, nearest_mode), np.minimum(centres, axis.size - 1)
-        )
+        taken, _ = _positions(axis, transformation, nearest_mode)
+        return transformation != "tf_crop_and_resize" and bool(np.array_equal(taken, np.minimum(centres, axis.size - 1)))
     if isinstance(axis.scale, Size) or axis.scale is None or not float(axis.scale).is_integer():
         return False
     is_rounded = transformation.endswith("half_pixel") and nearest_mode.startswith("round")
     return is_rounded or (transformation == "asymmetric" and nearest_mode == "floor")
 
 
+# The same arithmetic in numpy where an axis is static: there every rounding is as in ONNX Runtime. In a graph TensorFlow makes
+# multiplications of divisions by constants, after which what lies exactly between two elements may fall to the other one.
+_NUMPY = SimpleNamespace(
+    ceil=np.ceil,
+    clip=np.clip,
+    floor=np.floor,
+    maximum=np.maximum,
+    number=np.float32,
+    numbers=lambda count: np.arange(count, dtype=np.float32),
+    where=np.where,
+    whole=lambda x: x.astype(np.int32),
+)
+_TENSORFLOW = SimpleNamespace(
+    ceil=tf.math.ceil,
+    clip=tf.clip_by_value,
+    floor=tf.floor,
+    maximum=tf.maximum,
+    number=lambda x: tf.cast(x.tensor if isinstance(x, Size) else tf.constant(x, tf.float32), tf.float32),
+    numbers=lambda count: tf.cast(tf.range(size_tensor(count)), tf.float32),
+    where=tf.where,
+    whole=lambda x: tf.cast(x, tf.int32),
+)
+
+
+def _arithmetic(axis: _Axis):
+    return _NUMPY if axis.is_static else _TENSORFLOW
+
+
 def _coordinates(axis: _Axis, transformation):
     """Where in the input every element of the result is."""
-    x = tf.cast(tf.range(size_tensor(axis.result)), tf.float32)
-    size, result = _tensor(axis.size), _tensor(axis.result)
-    scale = result / size if axis.scale is None else _tensor(axis.scale)
+    m = _arithmetic(axis)
+    x, size, result = m.numbers(axis.result), m.number(axis.size), m.number(axis.result)
+    scale = result / size if axis.scale is None else m.number(axis.scale)
     if transformation == "align_corners":
-        return x * (size - 1) / tf.maximum(result - 1, 1)
+        return x * (size - 1) / m.maximum(result - 1, 1)
     if transformation == "asymmetric":
         return x / scale
     if transformation == "tf_half_pixel_for_nn":
@@ -267,49 +295,29 @@ def _coordinates(axis: _Axis, transformation):
     if transformation == "half_pixel_symmetric":
         return size / 2 * (1 - result / (scale * size)) + (x + 0.5) / scale - 0.5
     if transformation == "tf_crop_and_resize":
-        start, end = _tensor(axis.start), _tensor(axis.end)
-        several = start * (size - 1) + x * (end - start) * (size - 1) / tf.maximum(result - 1, 1)
-        return tf.where(result > 1, several, (start + end) / 2 * (size - 1))
+        start, end = m.number(axis.start), m.number(axis.end)
+        several = start * (size - 1) + x * ((end - start) * (size - 1) / m.maximum(result - 1, 1))
+        return m.where(result > 1, several, (start + end) / 2 * (size - 1))
     half = (x + 0.5) / scale - 0.5
-    return tf.where(result > 1, half, tf.zeros_like(half)) if transformation == "pytorch_half_pixel" else half
-
-
-def _tensor(number):
-    return tf.cast(number.tensor if isinstance(number, Size) else tf.constant(number, tf.float32), tf.float32)
-
-
-def _static(axis: _Axis, compute):
-    """What is computed of an axis; at once where its sizes are known."""
-    if not axis.is_static:
-        return compute()
-    with tf.init_scope():
-        results = [r.numpy() for r in compute()]
-    return [tf.constant(r) for r in results]
-
-
-_ROUNDED = {
-    "round_prefer_floor": lambda x: tf.math.ceil(x - 0.5),
-    "round_prefer_ceil": lambda x: tf.floor(x + 0.5),
-    "floor": tf.floor,
-    "ceil": tf.math.ceil,
-}
+    return m.where(result > 1, half, half * 0) if transformation == "pytorch_half_pixel" else half
 
 
 def _positions(axis: _Axis, transformation, nearest_mode):
-    """Which element of the input every element of a result of known sizes is."""
-    with tf.init_scope():
-        rounded = _ROUNDED[nearest_mode](_coordinates(axis, transformation))
-        return tf.clip_by_value(rounded, 0, axis.size - 1).numpy()
+    """Which element of the input every element of the result is, and whether it lies inside."""
+    m = _arithmetic(axis)
+    coordinates = _coordinates(axis, transformation)
+    last = m.number(axis.size) - 1
+    rounded = {
+        "round_prefer_floor": lambda x: m.ceil(x - 0.5),
+        "round_prefer_ceil": lambda x: m.floor(x + 0.5),
+        "floor": m.floor,
+        "ceil": m.ceil,
+    }[nearest_mode](coordinates)
+    return m.whole(m.clip(rounded, 0, last)), (coordinates >= 0) & (coordinates <= last)
 
 
 def _nearest(x, axis: _Axis, transformation, nearest_mode, details):
-    def indices():
-        coordinates = _coordinates(axis, transformation)
-        last = _tensor(axis.size) - 1
-        inside = (coordinates >= 0) & (coordinates <= last)
-        return [tf.cast(tf.clip_by_value(_ROUNDED[nearest_mode](coordinates), 0, last), tf.int32), inside]
-
-    taken, inside = _static(axis, indices)
+    taken, inside = _positions(axis, transformation, nearest_mode)
     y = tf.gather(x, taken, axis=axis.position)
     return _extrapolated(y, axis, inside, details) if transformation == "tf_crop_and_resize" else y
 
@@ -337,24 +345,17 @@ def _cubic(ratio, a):
 
 
 def _interpolated(x, axis: _Axis, transformation, weights, details):
-    def neighbours():
-        coordinates = _coordinates(axis, transformation)
-        last = _tensor(axis.size) - 1
-        first = tf.floor(coordinates)
-        pairs = [(first + offset, weight) for offset, weight in weights(coordinates - first, details.get("a"))]
-        if details.get("exclude"):
-            kept = [tf.where((p >= 0) & (p <= last), w, tf.zeros_like(w)) for p, w in pairs]
-            pairs = [(p, w / tf.add_n(kept)) for (p, _), w in zip(pairs, kept, strict=True)]
-        flat = [tf.cast(tf.clip_by_value(p, 0, last), tf.int32) for p, _ in pairs] + [w for _, w in pairs]
-        return [*flat, (coordinates >= 0) & (coordinates <= last)]
-
-    *flat, inside = _static(axis, neighbours)
-    half = len(flat) // 2
+    m = _arithmetic(axis)
+    coordinates = _coordinates(axis, transformation)
+    last = m.number(axis.size) - 1
+    first = m.floor(coordinates)
+    pairs = [(first + offset, weight) for offset, weight in weights(coordinates - first, details.get("a"))]
+    if details.get("exclude"):
+        kept = [m.where((p >= 0) & (p <= last), w, w * 0) for p, w in pairs]
+        pairs = [(p, w / sum(kept)) for (p, _), w in zip(pairs, kept, strict=True)]
     shape = [-1] + [1] * (rank_of(x) - 1 - axis.position)
     y = tf.add_n(
-        [
-            tf.gather(x, taken, axis=axis.position) * tf.cast(tf.reshape(weight, shape), x.dtype)
-            for taken, weight in zip(flat[:half], flat[half:], strict=True)
-        ]
+        [tf.gather(x, m.whole(m.clip(p, 0, last)), axis=axis.position) * tf.cast(tf.reshape(w, shape), x.dtype) for p, w in pairs]
     )
+    inside = (coordinates >= 0) & (coordinates <= last)
     return _extrapolated(y, axis, inside, details) if transformation == "tf_crop_and_resize" else y

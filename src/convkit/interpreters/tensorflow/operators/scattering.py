@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from convkit.interpreters.operators import UnsupportedError, Value
-from convkit.interpreters.tensorflow.operators.indexing import linear_positions, strides
+from convkit.interpreters.operators import Value
+from convkit.interpreters.tensorflow.operators.indexing import index_depth, linear_positions, strides
+from convkit.interpreters.tensorflow.refusals import one_of
 from convkit.interpreters.tensorflow.sizes import as_tensor, known, product, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
 
+_REDUCTIONS = ("none", "add", "mul", "max", "min")
 
-@operator("Scatter", "ScatterElements")
+
+@operator("Scatter", "ScatterElements", accepts=one_of("reduction", _REDUCTIONS))
 def scatter_elements(x, indices: Value, updates, *, axis=0, reduction="none"):
     sizes = sizes_of(x)
     positions = linear_positions(indices, axis, sizes)
@@ -19,10 +22,10 @@ def scatter_elements(x, indices: Value, updates, *, axis=0, reduction="none"):
     return tf.reshape(flat, shape_tensor(sizes))
 
 
-@operator("ScatterND")
+@operator("ScatterND", accepts=one_of("reduction", _REDUCTIONS))
 def scatter_nd(x, indices: Value, updates, *, reduction="none"):
     sizes = sizes_of(x)
-    depth = sizes_of(as_tensor(indices))[-1]
+    depth = index_depth(indices)
     rows = shape_tensor([product(sizes[:depth]), *sizes[depth:]])
     positions = _row_numbers(indices, sizes[:depth])
     changed = tf.reshape(updates, shape_tensor([product(sizes_of(positions)), *sizes[depth:]]))
@@ -57,9 +60,7 @@ def _scattered(x, positions, updates, reduction):
         return x * tf.math.unsorted_segment_prod(updates, positions, count)
     if reduction == "max":
         return tf.maximum(x, tf.math.unsorted_segment_max(updates, positions, count))
-    if reduction == "min":
-        return tf.minimum(x, tf.math.unsorted_segment_min(updates, positions, count))
-    raise UnsupportedError(f"the reduction {reduction}")
+    return tf.minimum(x, tf.math.unsorted_segment_min(updates, positions, count))
 
 
 def _replaced(x, positions, updates, count):

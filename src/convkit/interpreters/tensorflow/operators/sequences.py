@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -45,7 +47,7 @@ def sequence_length(sequence: Value):
 
 
 @operator("SplitToSequence")
-def split_to_sequence(x, split: Sizes = None, *, axis=0, keepdims=1, node):
+def split_to_sequence(x, split: Sizes | None = None, *, axis=0, keepdims=1, node):
     axis %= rank_of(x)
     size = sizes_of(x)[axis]
     if not isinstance(size, int):
@@ -89,7 +91,7 @@ def _as_tensor(element):
 
 @operator("SequenceMap")
 def sequence_map(sequence: Value, *others: Value, body):
-    columns: list[list] = [[] for _ in body.graph.outputs]
+    columns: list[list[Any]] = [[] for _ in body.graph.outputs]
     for index, element in enumerate(sequence):
         results = body(element, *(o[index] if isinstance(o, list) else o for o in others))
         for column, result in zip(columns, results, strict=True):

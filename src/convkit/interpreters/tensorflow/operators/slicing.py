@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from convkit.interpreters.operators import Known, UnsupportedError, Value
+from convkit.interpreters.operators import Known, Value
 from convkit.interpreters.tensorflow.backend import Size
+from convkit.interpreters.tensorflow.refusals import one_of
 from convkit.interpreters.tensorflow.sizes import as_sizes, as_tensor, is_static, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
 
 _LARGEST_INT32 = 2**31 - 1
+_MOST_SLICED = 5
 
 
 @operator("Slice")
@@ -30,14 +32,29 @@ def _slice(x, starts, ends, axes, steps):
     parts = [slice(None)] * len(sizes)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         parts[axis % len(sizes)] = _part(start, end, step, sizes[axis % len(sizes)])
+    if len(sizes) > _MOST_SLICED and is_static(sizes):
+        return _picked(x, parts, sizes)
     return x[tuple(parts)] if parts else x
 
 
+def _picked(x, parts, sizes):
+    """Slices of many dimensions, one by one: TensorFlow Lite's slicing knows five."""
+    for axis, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        if part != slice(None):
+            x = tf.gather(x, np.arange(size, dtype=np.int32)[part], axis=axis)
+    return x
+
+
 def _part(start, end, step, size):
-    """One dimension's slice. TensorFlow clamps what is out of range as ONNX does, but its numbers are int32."""
+    """One dimension's slice; what is out of range is clamped, a start for steps backwards to the first element too."""
     if is_static((start, end, step, size)):
-        first, stop, step = slice(start, end, step).indices(size)
-        return slice(first, None if stop < 0 else stop, step)
+        if step > 0:
+            return slice(*slice(start, end, step).indices(size))
+        first = min(max(start + size if start < 0 else start, 0), size - 1)
+        stop = min(max(end + size if end < 0 else end, -1), size - 1)
+        return slice(first, None if stop < 0 else stop, step) if size else slice(0, 0)
+    if is_static((start, step)) and step < 0 and start < -1:
+        start = Size(tf.maximum(size_tensor(size) + _bound(start), 0))  # TensorFlow would clamp to before the first
     return slice(*(_bound(v) for v in (start, end, step)))
 
 
@@ -45,12 +62,15 @@ def _bound(value):
     return size_tensor(value) if isinstance(value, Size) else max(-_LARGEST_INT32, min(value, _LARGEST_INT32))
 
 
-@operator("Pad")
+_MODES = ("constant", "reflect", "edge", "wrap")
+
+
+@operator("Pad", accepts=one_of("mode", _MODES))
 def pad_of_attributes(x, *, pads, mode="constant", value=0.0):
     return _pad(x, list(pads), mode, tf.cast(value, x.dtype), None)
 
 
-@operator("Pad", since=11)
+@operator("Pad", since=11, accepts=one_of("mode", _MODES))
 def pad(x, pads: Value, value: Value = None, axes: Known = None, *, mode="constant"):
     value = tf.zeros([], x.dtype) if value is None else tf.cast(tf.reshape(as_tensor(value), []), x.dtype)
     return _pad(x, as_sizes(pads), mode, value, axes)
@@ -67,8 +87,6 @@ def _pad(x, pads, mode, value, axes):
         if all(not isinstance(p, Size) and p == 0 for p in (*before, *after)):
             return x
         return tf.pad(x, _pairs(before, after), constant_values=value)
-    if mode not in _INDEX:
-        raise UnsupportedError(f"the padding mode {mode}")
     sizes = sizes_of(x)
     if (
         mode == "reflect"

@@ -54,7 +54,7 @@ def acos(x):
 
 @operator("Atan")
 def atan(x):
-    return tf.atan2(x, tf.ones([], x.dtype))
+    return tf.atan2(x, tf.ones_like(x))
 
 
 @operator("Cosh")

@@ -70,7 +70,8 @@ def resize(build: Builder, node: ir.Node) -> Outputs:
     if any(not axis.before for axis in axes):
         return None
     same = all(axis.before == axis.after for axis in axes)
-    axes = [] if same else [axis for axis in axes if not _is_identity(axis, how)]
+    every = [] if same else [axis for axis in axes if axis.scale != 1]
+    axes = [axis for axis in every if not _is_identity(axis, how)]
     rank, result = len(x.shape), x
     if any(not axis.after for axis in axes):
         for axis in axes:
@@ -85,7 +86,7 @@ def resize(build: Builder, node: ir.Node) -> Outputs:
             weights = (_antialiased if how.antialias and axis.scale < 1 else _weights)(axis, how)
             result = _multiply(build, result, weights.astype(x.dtype.numpy()), axis.axis, rank)
     if how.outside is not None and result is not x:
-        result = _filled(build, result, axes, how, rank, x.dtype)
+        result = _filled(build, result, every, how, rank, x.dtype)
     return [build("Identity", result) if result is x else result]
 
 
