@@ -70,7 +70,7 @@ def test_the_report_tells_of_the_files(lstm, tmp_path):
     assert "bit by bit on 4 input sets" in stage["notes"][0]
     text = (tmp_path / "net.py").read_text()
     assert "digits_lstm.safetensors" in text
-    assert report["source"]["digest"] or "sha256" in text
+    assert "sha256:" in text
     assert result.report.emitted[0].path == tmp_path / "net.py"
 
 
@@ -107,12 +107,6 @@ def test_a_failed_emission_leaves_nothing(lstm, tmp_path, monkeypatch):
     monkeypatch.setattr(emission, "emit", fail)
     with pytest.raises(convkit.ConversionError, match="it differs"):
         lstm(tmp_path / "net.pt2", emit=["python"])
-    assert names(tmp_path) == []
-
-
-def test_drift_is_not_emitted(model, tmp_path, pool):
-    with pytest.raises(convkit.ConvkitError):
-        convkit.convert(model("digits_cnn", "onnx"), "litert", tmp_path / "a.tflite", emit=["python"], validate=False, pool=pool)
     assert names(tmp_path) == []
 
 

@@ -16,7 +16,8 @@ from convkit.interpreters.windows import WindowAxis, transposed_crops, window_ax
 def test_steps_and_counts_are_onnx_runtimes(include_pad: bool) -> None:
     size = 11
     ones = np.ones((1, 1, size), np.float32)
-    for kernel, stride, dilation, begin, end, ceil_mode in itertools.product((2, 3, 4), (1, 2, 3), (1, 2), (0, 1), (0, 1), (0, 1)):
+    windows = itertools.product((2, 3, 4), (1, 2, 3), (1, 2), (0, 1), (0, 1), (0, 1))
+    for kernel, stride, dilation, begin, end, ceil_mode in windows:
         axis = WindowAxis(size, kernel, stride, dilation, begin, end)
         model = nodes.node_model(
             "AveragePool",

@@ -127,3 +127,20 @@ def test_a_limit_of_the_model_is_kept_and_said(tmp_path):
     for length in (3, 40):
         ids = torch.zeros(1, length, dtype=torch.int64)
         assert torch.equal(program.module()(ids)[0], module(ids))
+
+
+class Thinned(nn.Module):
+    """Of a slice torch.export wants to know whether one element is left."""
+
+    def forward(self, x):
+        return x[:, ::2] + x[:, 1:-1].sum()
+
+
+def test_slices_of_a_dynamic_axis_do_not_limit_it(tmp_path):
+    signature = Signature((parse_spec("x:float32[batch,length]"),), (parse_spec("output:float32[batch,half]"),))
+    module = Thinned().eval()
+    program = pytorch_capture.export(module, signature, {"x": np.zeros((2, 9), "float32")})
+    assert pytorch_capture.limits(program, signature) == ()
+    for length in (1, 2, 3, 20):
+        x = torch.randn(3, length)
+        assert torch.equal(program.module()(x)[0], module(x))

@@ -49,11 +49,11 @@ def check(request: ConversionRequest) -> list[Finding]:
     from convkit.loading import pytorch as loading
 
     program = loading.exported_program(request.source)
-    gaps: list[torch.fx.Node] = []
+    gaps: dict[torch.fx.Node, str] = {}
     # A decomposition that fails is no verdict on an operator: the conversion says why.
     with contextlib.suppress(Exception):
         gaps = target.unsupported(program)
-    return programs.findings(program, gaps, "ExecuTorch has no kernel for it, and torch no decomposition")
+    return programs.findings(program, gaps)
 
 
 @without_batch_heuristics()

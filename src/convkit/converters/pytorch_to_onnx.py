@@ -51,7 +51,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     # What fails otherwise is torch's decomposition, not an operator: the conversion says it, with its reason.
     with contextlib.suppress(ConversionError):
         gaps = torchlib.unsupported(torchlib.decomposed(program, opset)[0], opset)
-    return programs.findings(program, gaps, "torch.onnx has no translation for it, and torch no decomposition")
+    return programs.findings(program, dict.fromkeys(gaps, "torch.onnx has no translation for it, and torch no decomposition"))
 
 
 @without_batch_heuristics()

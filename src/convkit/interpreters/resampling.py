@@ -73,13 +73,13 @@ class ResampledAxis:
         return x / (np.float32(self.after) / np.float32(self.before)).item() if self.is_static else x * self.before / self.after
 
     def _cropped(self, x: Any) -> Any:
-        start, end = self.roi
+        start, end = np.float32(self.roi[0]), np.float32(self.roi[1])
         if not self.is_static:
             raise UnsupportedError("coordinate_transformation_mode tf_crop_and_resize of a dynamic size")
         last = self.before - 1
         if self.after > 1:
-            return start * last + x * ((end - start) * last / (self.after - 1))
-        return x + 0.5 * (start + end) * last
+            return start * last + x * (end - start) * last / (self.after - 1)
+        return x + np.float32(0.5) * (start + end) * last
 
 
 def _at_least_one(size: Any) -> Any:

@@ -82,11 +82,36 @@ def stable_operator_sets() -> Iterator[None]:
         exported_program._collect_all_valid_cia_ops = listing
 
 
-def unsupported(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """The nodes that no kernel can run once the program is decomposed as the edge compiler does it, in the graph's order.
+NO_KERNEL = "ExecuTorch has no kernel for it, and torch no decomposition"
+_UNSIGNED = "ExecuTorch's kernels do not compute with {}"
+_UNPLANNED = "how large its result is depends on the data, and ExecuTorch plans its memory ahead"
+
+
+def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
+    """The nodes that the runtime cannot run once the program is decomposed as the edge compiler does it, and why, in the
+    graph's order.
 
     Operators that the XNNPACK delegate may take are not among them.
     """
+    found = {node: reason for node in programs.calls(program) if (reason := _refusal_of_values(node))}
+    return found | dict.fromkeys(_without_kernel(program), NO_KERNEL)
+
+
+def _refusal_of_values(node: torch.fx.Node) -> str:
+    """Why the runtime cannot hold or compute a node's values whatever the operator; "" where it can."""
+    import torch
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+
+    values = [n.meta.get("val") for n in (*node.all_input_nodes, node)]
+    tensors = [t for v in values for t in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(t, torch.Tensor)]
+    for tensor in tensors:
+        # torch itself stores these and computes with them hardly anywhere; no portable kernel takes them.
+        if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
+            return _UNSIGNED.format(str(tensor.dtype).removeprefix("torch."))
+    return _UNPLANNED if any(free_unbacked_symbols(t.shape) for t in tensors) else ""
+
+
+def _without_kernel(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     from executorch.exir.program._program import _default_decomposition_table
 
     delegated = _delegated_names()

@@ -7,7 +7,7 @@ stack (`stack_trace`); both survive `torch.export.save`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -129,17 +129,18 @@ def operators(program: torch.export.ExportedProgram) -> dict[str, list[Place]]:
     return found
 
 
-def findings(program: torch.export.ExportedProgram, gaps: Iterable[torch.fx.Node], reason: str) -> list[Finding]:
-    """The verdicts on a program's operators, gaps first; `gaps` are nodes that are left of it after decomposition."""
+def findings(program: torch.export.ExportedProgram, gaps: Mapping[torch.fx.Node, str]) -> list[Finding]:
+    """The verdicts on a program's operators, gaps first; `gaps` are nodes, of it or left after decomposition, and reasons."""
     counts = {name: len(places) for name, places in operators(program).items()}
-    where: dict[str, dict[str, None]] = {}
-    for node in gaps:
-        where.setdefault(source_operator(node), {})[str(place_of(node))] = None
+    where: dict[tuple[str, str], dict[str, None]] = {}
+    for node, reason in gaps.items():
+        where.setdefault((source_operator(node), reason), {})[str(place_of(node))] = None
     hint = "rewrite it with other operators in the model"
+    refused = {name for name, _ in where}
     return [
         Finding(name, counts.get(name, len(places)), Verdict.GAP, reason, tuple(p for p in places if p), hint)
-        for name, places in sorted(where.items())
-    ] + [Finding(name, count, Verdict.LEGAL) for name, count in sorted(counts.items()) if name not in where]
+        for (name, reason), places in sorted(where.items())
+    ] + [Finding(name, count, Verdict.LEGAL) for name, count in sorted(counts.items()) if name not in refused]
 
 
 def told(nodes: Iterable[torch.fx.Node]) -> str:

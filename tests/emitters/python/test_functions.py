@@ -40,6 +40,16 @@ def test_sizes_are_read_where_they_are_used(tmp_path):
             assert torch.equal(mine, theirs)
 
 
+def test_slices_between_sizes(tmp_path):
+    def compute(x, y):
+        return y[: x.shape[0]], y[x.shape[0] - 1 :], y[x.shape[0] - 1 : x.shape[0] + 1], y[:, 1 : x.shape[0] : 2]
+
+    found = written(compute, X, torch.rand(30, 40), tmp_path=tmp_path, dynamic=BATCH)
+    assert "y[: x.shape[0]]" in found.forward
+    assert "y[:, 1 : x.shape[0] : 2]" in found.forward
+    assert formatted(found.text) == found.text
+
+
 def test_what_is_written_can_be_exported_again_with_dynamic_sizes(tmp_path):
     def compute(x):
         return x.reshape(x.shape[0] * 2, -1) + torch.sym_max(x.shape[0], 2)

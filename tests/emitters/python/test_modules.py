@@ -40,11 +40,11 @@ def test_numbers_with_gaps_keep_their_numbers():
 
 
 def test_names_that_python_does_not_take_are_kept():
-    names = ("0.weight", "a-b.c", "x.for", "x.1.y", "x.z", "self")
+    names = ("0.weight", "a-b.c", "x.for", "x.1.y", "x.z", "x.self.w", "self.w")
     found = tree(*names)
 
     class Weights(nn.Module):
-        def __init__(self, **members):
+        def __init__(self, /, **members):
             super().__init__()
             for name, member in members.items():
                 setattr(self, name, member)

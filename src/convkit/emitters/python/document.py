@@ -88,7 +88,8 @@ _CONTAINER = (
     "class Weights(nn.Module):",
     '    """Parameters and buffers under their own names; `forward` of the model computes."""',
     "",
-    "    def __init__(self, **members: nn.Module | torch.Tensor) -> None:",
+    # A member may be called `self`, as BERT's attention is.
+    "    def __init__(self, /, **members: nn.Module | torch.Tensor) -> None:",
     "        super().__init__()",
     "        for name, member in members.items():",
     "            setattr(self, name, member)",

@@ -5,12 +5,13 @@ A form returns None where it is not exact, and the operator is written in anothe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from convkit.emitters.python.arguments import Arguments, attribute_of, functional, is_uniform
+from convkit.emitters.python.arguments import Arguments, functional, is_uniform
 from convkit.emitters.python.expressions import Expression, Text, call, flat, operation, sequence
 
 __all__ = ["FORMS"]
@@ -61,11 +62,12 @@ def _slice(arguments: Arguments) -> Expression | None:
     start, end, step = (arguments[n] for n in ("start", "end", "step"))
     if start in (None, 0) and _is_end(end) and step == 1:
         return arguments.code(arguments["self"])
-    inside = "" if start in (None, 0) else attribute_of(arguments.code(start))
-    inside += ":" + ("" if _is_end(end) else attribute_of(arguments.code(end)))
+    bounds = ["" if start in (None, 0) else flat(arguments.code(start)), "" if _is_end(end) else flat(arguments.code(end))]
     if step != 1:
-        inside += ":" + flat(arguments.code(step))
-    return _subscript(arguments, arguments["dim"], inside)
+        bounds.append(flat(arguments.code(step)))
+    # Formatters treat the colon as an operator, unless it stands between names and numbers.
+    plain = all(re.fullmatch(r"-?\w*", bound) for bound in bounds)
+    return _subscript(arguments, arguments["dim"], ":".join(bounds) if plain else " : ".join(bounds).strip())
 
 
 def _is_end(end: Any) -> bool:

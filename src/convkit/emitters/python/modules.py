@@ -108,7 +108,7 @@ def _attribute(holder: str, name: str) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    return name == identifier(name) and name != "self"
+    return name == identifier(name)
 
 
 def _quoted(name: str) -> str:

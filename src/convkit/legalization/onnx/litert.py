@@ -24,6 +24,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from convkit.legalization.onnx import rewriting
 from convkit.legalization.onnx.inference import bodies
+from convkit.legalization.onnx.litert_division import EXPANDED, divide_exactly
 from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.verdicts import Verdicts
 
@@ -75,6 +76,9 @@ _ORDERING = frozenset(
         "TopK",
     )
 )
+
+# The results of others (sums, products, bits) are the same bits for signed and unsigned numbers.
+_SIGN_COUNTS = frozenset(("Cast", "Div", "Mod", "Pow", "ReduceMean", "Sign"))
 
 # Dtypes are what these are about, or they hold graphs, or sequences.
 _LEFT_ALONE = frozenset(("BitCast", "CastLike", "Constant", "If", "Loop", "Optional", "Scan", "SequenceMap", "StringNormalizer"))
@@ -133,6 +137,7 @@ class _Widening:
         self._graph(self._model.graph)
         if self._told:
             RemoveUnusedNodesPass()(self._model)
+        divide_exactly(self._model)
         return self._told
 
     def _graph(self, graph: ir.Graph) -> None:
@@ -140,8 +145,7 @@ class _Widening:
             if (chosen := _chosen(node)) is not None:
                 narrow, wide = chosen
                 self._node(graph, node, narrow, wide)
-                reason = f"computed in {_spelled(wide)}, as LiteRT has no kernel for {_spelled(narrow)}"
-                self._told[node.op_type, reason] += 1
+                self._told[node.op_type, _reason(node, narrow, wide)] += 1
             for body in bodies(node):
                 self._graph(body)
 
@@ -246,16 +250,47 @@ def _chosen(node: ir.Node) -> tuple[DataType, DataType] | None:
         return (halves[0], DataType.FLOAT) if halves else None
     if narrow is None or narrow not in _WIDER:
         return None
-    rank = _rank(node)
-    own = _verdicts().reason(node.op_type, _spelled(narrow), rank)
-    if own == "" or (own is None and narrow in _COMMON):
+    if node.op_type == "Pow" and (wide := _dtype_of_power(node)) is not None:
+        return narrow, wide
+    if not _trouble(node, narrow):
         return None
     for wide in _WIDER[narrow]:
         if wide is DataType.FLOAT and narrow not in _HALVES and node.op_type not in _EXACT_IN_FLOAT:
             continue
-        if not _verdicts().reason(node.op_type, _spelled(wide), rank):
+        if not _trouble(node, wide):
             return narrow, wide
     return None
+
+
+def _trouble(node: ir.Node, dtype: DataType) -> bool:
+    """Whether LiteRT does not compute a node in a dtype, as far as was measured.
+
+    Halves are not for arithmetic even where there is a kernel: a model's neighbouring nodes shall not cast in between.
+    """
+    if (node.op_type, dtype) in EXPANDED:
+        return False
+    measured = _verdicts().reason(node.op_type, _spelled(dtype), _rank(node))
+    return dtype in _HALVES or (dtype not in _COMMON if measured is None else bool(measured))
+
+
+def _dtype_of_power(node: ir.Node) -> DataType | None:
+    """What a whole number to the power of a tensor is computed in: LiteRT's POW has float32 and int32."""
+    base, exponent = node.inputs[:2]
+    if base is None or exponent is None or base.dtype is None or exponent.dtype is None or not base.dtype.is_integer():
+        return None
+    if not exponent.dtype.is_integer():
+        return DataType.FLOAT
+    alone = exponent.const_value is not None and exponent.const_value.size == 1  # a square, a cube: no POW
+    return DataType.INT32 if base.dtype is DataType.INT64 and not alone else None
+
+
+def _reason(node: ir.Node, narrow: DataType, wide: DataType) -> str:
+    reason = f"computed in {_spelled(wide)}, as LiteRT has no kernel for {_spelled(narrow)}"
+    if narrow is DataType.INT64:
+        return f"{reason}: numbers beyond 32 bits wrap around"
+    if narrow is DataType.UINT64 and node.op_type in _SIGN_COUNTS:
+        return f"{reason}: numbers from 2^63 on count as negative"
+    return reason
 
 
 def _spelled(dtype: DataType) -> str:

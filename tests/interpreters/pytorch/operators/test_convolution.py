@@ -20,7 +20,9 @@ def _floats(*shape: int) -> np.ndarray:
 
 def _check(operator: str, x: np.ndarray, constants: dict[str, np.ndarray], dynamic: dict[int, str], **attributes: Any) -> None:
     feeds = {"x": x}
-    model = nodes.node_model(operator, feeds, constants, dynamic={"x": {a: d for a, d in dynamic.items() if a < x.ndim}}, **attributes)
+    model = nodes.node_model(
+        operator, feeds, constants, dynamic={"x": {a: d for a, d in dynamic.items() if a < x.ndim}}, **attributes
+    )
     nodes.assert_agree(nodes.pytorch(model, feeds, smallest=4), nodes.onnx_runtime(model, feeds))
 
 
@@ -87,7 +89,9 @@ def test_transposed_convolution_to_a_given_shape(auto_pad: str) -> None:
 
 def test_an_output_shape_of_a_dynamic_image_is_refused() -> None:
     feeds = {"x": _floats(1, 2, 4, 4)}
-    model = nodes.node_model("ConvTranspose", feeds, {"w": _floats(2, 3, 3, 3)}, dynamic={"x": {2: "height"}}, output_shape=[9, 9])
+    model = nodes.node_model(
+        "ConvTranspose", feeds, {"w": _floats(2, 3, 3, 3)}, dynamic={"x": {2: "height"}}, output_shape=[9, 9]
+    )
     with pytest.raises(Exception, match="output_shape of a dynamic dimension"):
         nodes.pytorch(model, feeds)
 

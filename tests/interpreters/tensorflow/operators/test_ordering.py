@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_nodes as nodes
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-import onnx_nodes as nodes
 from interpreters.pytorch.operators.operator_checks import floats, ints
 from interpreters.tensorflow.operators.operator_checks import agrees, agrees_in_litert
 

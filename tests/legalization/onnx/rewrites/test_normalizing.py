@@ -10,7 +10,7 @@ from legalization.onnx import plain_target as plain
 X = np.random.default_rng(4).normal(size=(2, 5, 4)).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("size", [1, 3, 5, 7])
 def test_lrn(size: int) -> None:
     x = X[..., None]
     for dynamic in ({}, {0: "n", 1: "c"}):

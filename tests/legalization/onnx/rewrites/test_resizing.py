@@ -92,6 +92,14 @@ def test_sizes_and_aspect_ratio(mode: str, policy: str) -> None:
         plain.assert_same(*resize(sizes=sizes, axes=[2, 3], mode=mode, keep_aspect_ratio_policy=policy))
 
 
+def test_coordinates_just_below_a_half() -> None:
+    for rounding in ("round_prefer_ceil", "round_prefer_floor"):
+        model, feeds = resize(
+            sizes=[2, 4], axes=[2, 3], shape=(1, 1, 7, 7), coordinate_transformation_mode="asymmetric", nearest_mode=rounding
+        )
+        plain.assert_same(model, feeds, tolerance=0)
+
+
 def test_axes_in_another_order() -> None:
     plain.assert_same(*resize(scales=[0.6, 1.7], axes=[3, -2], mode="linear"))
 

@@ -43,10 +43,10 @@ def _number(value):
 
 
 def _corners(boxes, is_centred):
-    """(smaller y, smaller x, larger y, larger x), however the corners were given."""
+    """Two opposite corners, the smaller coordinates first; which axis is which does not matter to an overlap."""
     first, second = boxes[..., :2], boxes[..., 2:]
-    if is_centred:  # x, y, width, height; which axis is which does not matter to an overlap
-        first, second = first - second / 2, first + second / 2
+    if is_centred:  # x, y, width, height
+        return torch.cat([first - second / 2, first + second / 2], -1)
     return torch.cat([torch.minimum(first, second), torch.maximum(first, second)], -1)
 
 

@@ -20,8 +20,6 @@ _LSTM, _GRU, _RNN = (0, 2, 3, 1), (1, 0, 2), (0,)
 def _is_standard(node):
     """Refuses what torch's layers do not compute."""
     attributes = node.attributes
-    if "clip" in attributes:
-        return "torch's recurrent layers do not clip"
     if attributes.get_int("input_forget", 0):
         return "torch's LSTM does not couple the input and the forget gate"
     if node.op_type == "GRU" and not attributes.get_int("linear_before_reset", 0):

@@ -35,7 +35,7 @@ def _transformed(x, length, axis, inverse, onesided):
         raise UnsupportedError("half of the spectrum of a complex signal")
     else:
         result = torch.fft.rfft(numbers, n, axis) if onesided else torch.fft.fft(numbers, n, axis)
-    return torch.view_as_real(result)
+    return torch.view_as_real(result.resolve_conj())
 
 
 @operator("STFT", since=17)

@@ -34,7 +34,9 @@ def _product(a, b):
         and a.shape.num_elements() * columns < _MOST_PRODUCTS
     ):
         return tf.reduce_sum(tf.expand_dims(a, -1) * tf.expand_dims(b, -3), -2)
-    return tf.matmul(a, b)
+    if a.dtype in (tf.int32, tf.int64):
+        return tf.matmul(a, b)
+    return tf.cast(tf.matmul(tf.cast(a, tf.int64), tf.cast(b, tf.int64)), a.dtype)
 
 
 @operator("Gemm", since=7)

@@ -64,15 +64,18 @@ def _scattered(x, positions, updates, reduction):
 
 
 def _replaced(x, positions, updates, count):
-    """Not by TensorScatterUpdate, which TensorFlow Lite's converter turns into products: an infinity would become NaN."""
+    """Every row picked from the old ones or the new ones, of which there may be none.
+
+    Not by TensorScatterUpdate, which TensorFlow Lite's converter turns into products: an infinity would become NaN.
+    """
     numbers = tf.get_static_value(positions)
     if numbers is not None and isinstance(count, int):
-        winner = np.full(count, -1, np.int32)
-        winner[numbers] = np.arange(len(numbers))
+        source = np.arange(count, dtype=np.int32)
+        source[numbers] = count + np.arange(len(numbers))
     else:
         winner = tf.math.unsorted_segment_max(tf.range(tf.shape(positions)[0]), positions, count)
-    written = tf.reshape(winner >= 0, [-1] + [1] * (rank_of(x) - 1))
-    return tf.where(written, tf.gather(updates, tf.maximum(winner, 0)), x)
+        source = tf.where(winner >= 0, winner + count, tf.range(count))
+    return tf.gather(tf.concat([x, updates], 0), source)
 
 
 @operator("TensorScatter")

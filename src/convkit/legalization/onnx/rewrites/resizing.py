@@ -197,15 +197,22 @@ def _nearest(axis: _Axis, how: _How) -> np.ndarray:
         case "simple":
             rounded = np.ceil(x) if axis.scale < 1 else np.trunc(x)
         case "round_prefer_ceil":
-            rounded = np.copysign(np.floor(np.abs(x) + _HALF), x)  # C's round: halves away from zero
+            rounded = _away_from_zero(x)
         case "floor":
             rounded = np.floor(x)
         case "ceil":
             rounded = np.ceil(x)
         case _:
-            rounded = np.where(x == np.trunc(x) + _HALF, np.floor(x), np.copysign(np.floor(np.abs(x) + _HALF), x))
+            rounded = np.where(x == np.trunc(x) + _HALF, np.floor(x), _away_from_zero(x))
     indices: np.ndarray = np.clip(rounded.astype(np.int64), 0, axis.before - 1)
     return indices
+
+
+def _away_from_zero(x: np.ndarray) -> np.ndarray:
+    """C's round. (x + 0.5 would be rounded itself, up to the next whole number, just below a half.)"""
+    whole = np.trunc(x)
+    rounded: np.ndarray = whole + np.where(np.abs(x - whole) >= _HALF, np.copysign(1, x), 0)
+    return rounded
 
 
 def _weights(axis: _Axis, how: _How) -> np.ndarray:
