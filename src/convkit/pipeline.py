@@ -144,7 +144,7 @@ class _Journey:
         told = findings if len(trail) == 1 else [f for f in findings if f.verdict is not Legality.LEGAL]
         attempt.findings = [*attempt.findings, *told]
         gaps = [f for f in findings if f.verdict is Legality.GAP]
-        self.observe(Event("check", told))
+        self.observe(Event("check", findings))
         if gaps and not self.options.force:
             attempt.verdict = Verdict.GAP
             self.dead_ends.add(trail)

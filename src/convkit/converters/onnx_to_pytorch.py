@@ -14,8 +14,10 @@ from convkit.components import ConversionOutcome, ConversionRequest, Converter, 
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
+from convkit.signature import Signature
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 __all__ = ["CONVERTER", "check", "convert"]
@@ -97,8 +99,9 @@ def _trace(request: ConversionRequest, key: tuple[Any, ...]) -> _Traced:
     from convkit.legalization.onnx.rewriting import legalize
     from convkit.loading import pytorch_capture
 
-    if request.signature is None or request.examples is None:
-        raise ConversionError("an ONNX model can only be traced with example inputs", component=CONVERTER.name)
+    if request.signature is None:
+        raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
+    examples = _stand_ins(request.signature) if request.examples is None else load_arrays(request.examples)
     model = preparation.load(request.source.path)
     findings = legalize(model, operators())
     gaps = [str(f) for f in findings if f.verdict is Verdict.GAP]
@@ -106,13 +109,25 @@ def _trace(request: ConversionRequest, key: tuple[Any, ...]) -> _Traced:
         return _Traced(key, findings, None, ConversionError("; ".join(gaps), component=CONVERTER.name))
     try:
         with traceback.preserve_node_meta():  # the names of the ONNX nodes, for what later converters have to say
-            program = pytorch_capture.export(OnnxModule(model).eval(), request.signature, load_arrays(request.examples))
+            program = pytorch_capture.export(OnnxModule(model).eval(), request.signature, examples)
     except ConversionError as error:
         cause = next((e for e in _causes(error) if isinstance(e, NodeError)), None)
         operator, where = (cause.operator, (cause.place,)) if cause else ("torch.export", ())
         gap = Finding(operator, 1, Verdict.GAP, cause.reason if cause else error.message, where)
         return _Traced(key, [gap, *findings], None, error)
     return _Traced(key, findings, program, None)
+
+
+def _stand_ins(signature: Signature) -> dict[str, np.ndarray]:
+    """Arrays of zeros for a trace, which looks at shapes only.
+
+    Every dynamic dimension gets a size of its own, so that none is mistaken for another, and one that what halves its input
+    several times can divide.
+    """
+    import numpy as np
+
+    sizes = {symbol: 64 + 32 * position for position, symbol in enumerate(signature.dynamic_dims)}
+    return {spec.name: np.zeros(spec.concrete(sizes, 64), spec.dtype) for spec in signature.inputs}
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -112,8 +112,8 @@ def _attribute_names(names: Iterable[str]) -> dict[str, str]:
 
 def _clashes(path: str, leaves: set[str], modules: set[str]) -> bool:
     above = {path.rsplit(".", depth)[0] for depth in range(1, path.count(".") + 1)}
-    first = path.partition(".")[0]
-    return path in leaves or path in modules or bool(above & leaves) or hasattr(torch.nn.Module, first) or first in _OWN
+    taken = any(part in _OWN or hasattr(torch.nn.Module, part) for part in path.split("."))
+    return path in leaves or path in modules or bool(above & leaves) or taken
 
 
 _OWN = frozenset(("training", "forward", "_graph", "_names", "_opsets", "T_destination", "call_super_init", "dump_patches"))
