@@ -277,12 +277,6 @@ _TOOLCHAINS = (
         _LOCKS / "onnx2tf.txt",
         ("onnx2tf.tflite_builder", "onnxsim", "ai_edge_litert.interpreter"),
     ),
-    Toolchain(
-        "onnx2tf-tensorflow",
-        "ONNX → SavedModel by onnx2tf, with TensorFlow",
-        _LOCKS / "onnx2tf-tensorflow.txt",
-        ("tensorflow", "onnx2tf.tflite_builder.saved_model_exporter", "onnxsim"),
-    ),
 )
 
 

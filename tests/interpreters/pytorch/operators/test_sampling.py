@@ -15,9 +15,9 @@ from interpreters.pytorch.operators.operator_checks import agrees, floats
 def test_grids_of_every_kind() -> None:
     feeds = {"x": floats(2, 3, 5, 6), "grid": floats(2, 4, 3, 2, seed=1)}
     dynamic = {"x": {0: "batch"}, "grid": {0: "batch"}}
-    paddings, corners = ("zeros", "border", "reflection"), (0, 1)
-    for mode, padding, align in itertools.product(("linear", "nearest", "cubic"), paddings, corners):
-        agrees("GridSample", feeds, dynamic=dynamic, opset=20, mode=mode, padding_mode=padding, align_corners=align)
+    kinds = itertools.product(("linear", "nearest", "cubic"), ("zeros", "border", "reflection"))
+    for number, (mode, padding) in enumerate(kinds):
+        agrees("GridSample", feeds, dynamic=dynamic, opset=20, mode=mode, padding_mode=padding, align_corners=number % 2)
     agrees("GridSample", feeds, opset=16, mode="bicubic")
 
 

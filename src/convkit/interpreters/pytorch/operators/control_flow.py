@@ -171,11 +171,14 @@ def _scanned(step, state, rows, operands, body):
 
 
 def _carried(body, value):
-    """A value that a loop carries on, which must be a tensor where it is not unrolled."""
+    """A copy of a value that a loop carries on, which must be a tensor where it is not unrolled.
+
+    A copy, as torch takes two operands that are one object for one operand, and the state would never change.
+    """
     tensor = body.interpreter.tensor(value)
     if not isinstance(tensor, torch.Tensor):
         raise UnsupportedError("a loop that is not unrolled carries a sequence or an optional")
-    return tensor.contiguous()
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _most_rows(trips, stacked):
@@ -201,14 +204,13 @@ def _repeated(trips, condition, state, body, most):
         return going & (index < rest[-1])
 
     def turn(index, going, *rest):
-        values, written, given = rest[:width], rest[width : width + height], rest[width + height : -1]
-        more, *results = call([index, going, *_joined(fixed, values)], given)
+        more, *results = call([index, going, *_joined(fixed, rest[:width])], rest[width + height : -1])
         values = [r for k, r in enumerate(results[: len(state)]) if k not in fixed]
-        rows = results[len(state) :]
-        written = [b.index_copy(0, index.reshape(1), r.unsqueeze(0)) for b, r in zip(written, rows, strict=True)]
+        rows = zip(rest[width : width + height], results[len(state) :], strict=True)
+        written = [buffer.index_copy(0, index.reshape(1), row.unsqueeze(0)) for buffer, row in rows]
         return tuple(owned([index + 1, more.reshape(()), *values, *written], [index, going, *rest]))
 
-    carried = [torch.zeros((), dtype=torch.int64), going.clone(), *(_carried(body, v).clone() for v in varying), *buffers]
+    carried = [torch.zeros((), dtype=torch.int64), going.clone(), *(_carried(body, v) for v in varying), *buffers]
     made, _, *results = while_loop_op(proceeds, turn, tuple(carried), (*operands, limit))
     return (*_joined(fixed, results[:width]), *(_first(buffer, made, most) for buffer in results[width:]))
 

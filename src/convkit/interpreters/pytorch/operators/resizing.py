@@ -18,7 +18,7 @@ def _is_antialiased(node):
 
 
 @operator("Upsample", since=7)
-def upsample(x, scales: Sizes = None, *, mode="nearest"):
+def upsample(x, scales: Sizes | None = None, *, mode="nearest"):
     return _resized(x, resampled_axes(x.shape, scales=scales), mode, "asymmetric", "")
 
 
@@ -30,9 +30,9 @@ def resize_10(x, scales: Sizes, *, mode="nearest"):
 @operator("Resize", since=11, accepts=_is_antialiased)
 def resize(
     x,
-    roi: Sizes = None,
-    scales: Sizes = None,
-    sizes: Sizes = None,
+    roi: Sizes | None = None,
+    scales: Sizes | None = None,
+    sizes: Sizes | None = None,
     *,
     antialias=0,
     axes=None,

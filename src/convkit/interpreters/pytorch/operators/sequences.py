@@ -35,13 +35,13 @@ def sequence_at(sequence: Value, position: Known):
 
 
 @operator("SequenceErase", since=11)
-def sequence_erase(sequence: Value, position: Known = None):
+def sequence_erase(sequence: Value, position: Known | None = None):
     index = _position(sequence, position, default=len(sequence) - 1)
     return [*sequence[:index], *sequence[index + 1 :]]
 
 
 @operator("SequenceInsert", since=11)
-def sequence_insert(sequence: Value, tensor: Value, position: Known = None):
+def sequence_insert(sequence: Value, tensor: Value, position: Known | None = None):
     index = _position(sequence, position, default=len(sequence))
     return [*sequence[:index], tensor, *sequence[index:]]
 
@@ -64,7 +64,7 @@ def _tensor(value):
 
 
 @operator("SplitToSequence", since=11)
-def split_to_sequence(x, split: Sizes = None, *, axis=0, keepdims=1, node):
+def split_to_sequence(x, split: Sizes | None = None, *, axis=0, keepdims=1, node):
     length = x.shape[axis]
     if split is None:
         if not isinstance(length, int):

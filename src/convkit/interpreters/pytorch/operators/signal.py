@@ -12,12 +12,12 @@ from convkit.interpreters.pytorch.table import operator
 
 
 @operator("DFT", since=17)
-def dft_17(x, length: Sizes = None, *, axis=1, inverse=0, onesided=0):
+def dft_17(x, length: Sizes | None = None, *, axis=1, inverse=0, onesided=0):
     return _transformed(x, length, axis, inverse, onesided)
 
 
 @operator("DFT", since=20)
-def dft(x, length: Sizes = None, axis: Known = None, *, inverse=0, onesided=0):
+def dft(x, length: Sizes | None = None, axis: Known | None = None, *, inverse=0, onesided=0):
     return _transformed(x, length, -2 if axis is None else int(axis.reshape(-1)[0]), inverse, onesided)
 
 
@@ -39,7 +39,7 @@ def _transformed(x, length, axis, inverse, onesided):
 
 
 @operator("STFT", since=17)
-def stft(signal, frame_step: Known, window=None, frame_length: Known = None, *, onesided=1):
+def stft(signal, frame_step: Known, window=None, frame_length: Known | None = None, *, onesided=1):
     if window is None and frame_length is None:
         raise DataDependentError("neither a window nor a frame length is given")
     size = int(frame_length.reshape(-1)[0]) if frame_length is not None else window.shape[0]

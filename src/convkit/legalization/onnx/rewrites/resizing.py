@@ -18,6 +18,9 @@ from convkit.legalization.onnx.rewriting import Builder, Outputs, rewrite
 
 _HALF = np.float32(0.5)
 
+_TIE = 1e-6
+"""How near to the middle of two elements a coordinate counts as in the middle (as measured in ONNX Runtime 1.31)."""
+
 
 @dataclass(frozen=True)
 class _Axis:
@@ -196,23 +199,15 @@ def _nearest(axis: _Axis, how: _How) -> np.ndarray:
     match how.nearest:
         case "simple":
             rounded = np.ceil(x) if axis.scale < 1 else np.trunc(x)
-        case "round_prefer_ceil":
-            rounded = _away_from_zero(x)
         case "floor":
             rounded = np.floor(x)
         case "ceil":
             rounded = np.ceil(x)
         case _:
-            rounded = np.where(x == np.trunc(x) + _HALF, np.floor(x), _away_from_zero(x))
+            tie = np.abs(x - np.floor(x) - _HALF) < _TIE
+            rounded = np.where(tie, np.ceil(x) if how.nearest == "round_prefer_ceil" else np.floor(x), np.rint(x))
     indices: np.ndarray = np.clip(rounded.astype(np.int64), 0, axis.before - 1)
     return indices
-
-
-def _away_from_zero(x: np.ndarray) -> np.ndarray:
-    """C's round. (x + 0.5 would be rounded itself, up to the next whole number, just below a half.)"""
-    whole = np.trunc(x)
-    rounded: np.ndarray = whole + np.where(np.abs(x - whole) >= _HALF, np.copysign(1, x), 0)
-    return rounded
 
 
 def _weights(axis: _Axis, how: _How) -> np.ndarray:
