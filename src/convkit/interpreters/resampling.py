@@ -161,9 +161,9 @@ def taps(
     base = numeric.floor(x)
     t = x - base
     if mode == "linear":
-        offsets, weights = (0, 1), [1 - t, t]
+        offsets, weights = [0, 1], [1 - t, t]
     else:
-        offsets, weights = (-1, 0, 1, 2), _cubic_weights(t, cubic)
+        offsets, weights = [-1, 0, 1, 2], _cubic_weights(t, cubic)
     last = axis.before - 1
     if exclude_outside and mode == "cubic":
         inside = [(base + o >= 0) & (base + o <= last) for o in offsets]
