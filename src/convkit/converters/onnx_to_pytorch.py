@@ -6,11 +6,11 @@ shape is computed from data, so the check traces, and the conversion that follow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.converters._checked import Checked, Made, node_gap, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
@@ -18,7 +18,6 @@ from convkit.signature import Signature
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -33,22 +32,9 @@ CONVERTER = Converter(
 )
 
 
-@dataclass(frozen=True)
-class _Traced:
-    """What came of one model: the verdicts on its operators, and the program or why there is none."""
-
-    key: tuple[Any, ...]
-    findings: list[Finding]
-    program: torch.export.ExportedProgram | None
-    error: ConversionError | None
-
-
-_latest: _Traced | None = None
-
-
 def check(request: ConversionRequest) -> list[Finding]:
     """The verdict on every operator of the model, what only tracing shows included."""
-    return _traced(request).findings
+    return _checked.check(request)
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -57,42 +43,13 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     Raises:
         ConversionError: An operator has no counterpart, or a value that must be known is computed from data.
     """
-    global _latest
-    from convkit.artifact import Artifact
-    from convkit.loading import pytorch as loading
-    from convkit.loading import pytorch_capture
-
-    traced = _traced(request)
-    _latest = None  # a worker must not hold a model's weights until the next one comes
-    if traced.program is None or request.signature is None:
-        raise traced.error or ConversionError("the signature of the model is not known", component=CONVERTER.name)
-    pytorch_capture.save(traced.program, request.signature, request.output)
-    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), traced.program)
-    return ConversionOutcome(pytorch_capture.limits(traced.program, request.signature))
+    return _checked.convert(request)
 
 
-def _traced(request: ConversionRequest) -> _Traced:
-    """The model legalised and traced; once for the check and the conversion after it."""
-    global _latest
-    key = _key(request)
-    if _latest is None or _latest.key != key:
-        _latest = None  # two models at once need not fit into memory
-        _latest = _trace(request, key)
-    return _latest
-
-
-def _key(request: ConversionRequest) -> tuple[Any, ...]:
-    def stamp(path: Path | None) -> tuple[Any, ...]:
-        return () if path is None else (str(path), path.stat().st_mtime_ns, path.stat().st_size)
-
-    return (*stamp(request.source.path), *stamp(request.examples), repr(request.signature))
-
-
-def _trace(request: ConversionRequest, key: tuple[Any, ...]) -> _Traced:
+def _make(request: ConversionRequest, output: Path) -> Made:
     from torch.fx import traceback
 
     from convkit.arrays import load_arrays
-    from convkit.interpreters.interpreter import NodeError
     from convkit.interpreters.pytorch.importer import OnnxModule
     from convkit.interpreters.pytorch.table import operators
     from convkit.legalization.onnx import preparation
@@ -104,18 +61,28 @@ def _trace(request: ConversionRequest, key: tuple[Any, ...]) -> _Traced:
     examples = _stand_ins(request.signature) if request.examples is None else load_arrays(request.examples)
     model = preparation.load(request.source.path)
     findings = legalize(model, operators())
-    gaps = [str(f) for f in findings if f.verdict is Verdict.GAP]
-    if gaps:
-        return _Traced(key, findings, None, ConversionError("; ".join(gaps), component=CONVERTER.name))
+    if any(f.verdict is Verdict.GAP for f in findings):
+        return refused(findings, (), CONVERTER.name)
     try:
         with traceback.preserve_node_meta():  # the names of the ONNX nodes, for what later converters have to say
             program = pytorch_capture.export(OnnxModule(model).eval(), request.signature, examples)
     except ConversionError as error:
-        cause = next((e for e in _causes(error) if isinstance(e, NodeError)), None)
-        operator, where = (cause.operator, (cause.place,)) if cause else ("torch.export", ())
-        gap = Finding(operator, 1, Verdict.GAP, cause.reason if cause else error.message, where)
-        return _Traced(key, [gap, *findings], None, error)
-    return _Traced(key, findings, program, None)
+        return refused(
+            findings, [node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)], CONVERTER.name, error
+        )
+    pytorch_capture.save(program, request.signature, output)
+    return Made(findings, notes=pytorch_capture.limits(program, request.signature), kept=program)
+
+
+def _deliver(request: ConversionRequest, made: Made) -> None:
+    """The next step's converter, in the same process, need not read the file."""
+    from convkit.artifact import Artifact
+    from convkit.loading import pytorch as loading
+
+    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), made.kept)
+
+
+_checked = Checked(_make, _deliver)
 
 
 def _stand_ins(signature: Signature) -> dict[str, np.ndarray]:
@@ -128,11 +95,3 @@ def _stand_ins(signature: Signature) -> dict[str, np.ndarray]:
 
     sizes = {symbol: 64 + 32 * position for position, symbol in enumerate(signature.dynamic_dims)}
     return {spec.name: np.zeros(spec.concrete(sizes, 64), spec.dtype) for spec in signature.inputs}
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found = []
-    while error is not None:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.converters._checked import Checked, Made, node_gap, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
-from convkit.legalization.target import Finding
+from convkit.legalization.target import Finding, Verdict
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -27,12 +29,8 @@ CONVERTER = Converter(
 
 
 def check(request: ConversionRequest) -> list[Finding]:
-    """The verdict on every operator of the model."""
-    from convkit.interpreters.tensorflow.table import operators
-    from convkit.legalization.onnx import preparation
-    from convkit.legalization.onnx.rewriting import legalize
-
-    return legalize(preparation.load(request.source.path), operators())
+    """The verdict on every operator of the model, what only tracing shows included."""
+    return _checked.check(request)
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -41,7 +39,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     Raises:
         ConversionError: An operator has no counterpart, or a value that must be known is computed from data.
     """
-    from convkit.interpreters.interpreter import NodeError
+    return _checked.convert(request)
+
+
+def _make(request: ConversionRequest, output: Path) -> Made:
     from convkit.interpreters.tensorflow.importer import OnnxFunction
     from convkit.interpreters.tensorflow.table import operators
     from convkit.legalization.onnx import preparation
@@ -50,9 +51,11 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
     signature = request.signature or request.source.signature
     if signature is None:
-        raise ConversionError("the model's signature is not known", component=CONVERTER.name)
+        raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
     model = preparation.load(request.source.path)
-    legalize(model, operators())
+    findings = legalize(model, operators())
+    if any(f.verdict is Verdict.GAP for f in findings):
+        return refused(findings, (), CONVERTER.name)
     inputs, outputs = [v.name for v in model.graph.inputs], [v.name for v in model.graph.outputs]
     function = OnnxFunction(model)
 
@@ -62,10 +65,16 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         return [results[name] for name in signature.output_names]
 
     try:
-        write_saved_model(request.output, signature, call)
-    except BaseException as error:
-        shutil.rmtree(request.output, ignore_errors=True)
-        if isinstance(error.__cause__, NodeError):
-            raise error.__cause__ from error
+        write_saved_model(output, signature, call)
+    except ConversionError as error:
+        shutil.rmtree(output, ignore_errors=True)
+        gap = node_gap(error)
+        cause = error.__cause__ if gap is not None and isinstance(error.__cause__, ConversionError) else error
+        return refused(findings, [gap or Finding("tf.function", 1, Verdict.GAP, error.message)], CONVERTER.name, cause)
+    except BaseException:
+        shutil.rmtree(output, ignore_errors=True)
         raise
-    return ConversionOutcome()
+    return Made(findings)
+
+
+_checked = Checked(_make)

@@ -1,0 +1,115 @@
+"""Converters whose check is the conversion itself: only tracing and running tell whether a model is legal.
+
+What the check has made is kept until the conversion asks for it, so that nothing is computed twice, and what is called legal
+has been made. One model is kept at a time: a worker must not hold the weights of two.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convkit.components import ConversionOutcome, ConversionRequest
+from convkit.errors import ConversionError
+from convkit.legalization.target import Finding, Verdict
+
+__all__ = ["Checked", "Made", "node_gap", "refused"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a model.
+
+    Attributes:
+        findings: The verdict on every operator.
+        error: Why there is no file, None where there is one.
+        notes: What the user should know of the file.
+        kept: What the delivery needs, for example the traced program.
+    """
+
+    findings: list[Finding]
+    error: ConversionError | None = None
+    notes: tuple[str, ...] = ()
+    kept: Any = None
+
+
+@dataclass
+class Checked:
+    """The check and the conversion of one converter.
+
+    Attributes:
+        make: Writes the file or directory to a path, and says what became of the model. Writes nothing where it returns an
+            error; raises only for what is no verdict on the model.
+        deliver: Called with the request and what was made when the file is in its place.
+    """
+
+    make: Callable[[ConversionRequest, Path], Made]
+    deliver: Callable[[ConversionRequest, Made], None] | None = None
+    _latest: tuple[tuple[Any, ...], Path, Made] | None = field(default=None, init=False)
+
+    def check(self, request: ConversionRequest) -> list[Finding]:
+        """The verdict on every operator of the model; where there is no gap, the file has been made."""
+        self._forget()
+        path = request.output.with_name(f"{request.output.name}.checked{request.output.suffix}")
+        made = self.make(request, path)
+        self._latest = (_key(request), path, made)
+        return made.findings
+
+    def convert(self, request: ConversionRequest) -> ConversionOutcome:
+        """Puts into `request.output` what the check has made, or makes it now.
+
+        Raises:
+            ConversionError: It cannot be made.
+        """
+        latest, self._latest = self._latest, None
+        if latest is not None and latest[0] == _key(request) and (latest[2].error or latest[1].exists()):
+            _, path, made = latest
+            if made.error is None:
+                shutil.move(path, request.output)
+        else:
+            self._remove(latest)
+            made = self.make(request, request.output)
+        if made.error is not None:
+            raise made.error
+        if self.deliver is not None:
+            self.deliver(request, made)
+        return ConversionOutcome(made.notes)
+
+    def _forget(self) -> None:
+        latest, self._latest = self._latest, None
+        self._remove(latest)
+
+    @staticmethod
+    def _remove(latest: tuple[tuple[Any, ...], Path, Made] | None) -> None:
+        if latest is not None and latest[1].is_dir():
+            shutil.rmtree(latest[1], ignore_errors=True)
+        elif latest is not None:
+            latest[1].unlink(missing_ok=True)
+
+
+def refused(findings: Sequence[Finding], gaps: Sequence[Finding], component: str, error: ConversionError | None = None) -> Made:
+    """A model with these gaps in front of its other findings."""
+    told = "; ".join(str(g) for g in (*gaps, *findings) if g.verdict is Verdict.GAP)
+    hint = "replace them in the model, or see `convkit plan` for another route"
+    return Made([*gaps, *findings], error or ConversionError(told, component=component, hint=hint))
+
+
+def node_gap(error: BaseException | None) -> Finding | None:
+    """The gap that the interpreter's error behind another one names: operator, place and reason; None where there is none."""
+    from convkit.interpreters.interpreter import NodeError
+
+    while error is not None:
+        if isinstance(error, NodeError):
+            return Finding(error.operator, 1, Verdict.GAP, error.reason, (error.place,))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _key(request: ConversionRequest) -> tuple[Any, ...]:
+    def stamp(path: Path | None) -> tuple[Any, ...]:
+        return () if path is None else (str(path), path.stat().st_mtime_ns, path.stat().st_size)
+
+    return (*stamp(request.source.path), *stamp(request.examples), request.signature, repr(request.options))
