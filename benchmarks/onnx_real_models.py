@@ -56,6 +56,7 @@ class Model:
     sha256: str
     about: str
     sizes: Sequence[Sizes] = ({},)
+    tolerance: float | None = None
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -89,6 +90,8 @@ def _values(spec: TensorSpec, shape: list[int], suits: Mapping[str, Any], sizes:
         return np.full(shape, sizes[value] if isinstance(value, str) else value).astype(spec.dtype)
     if "audio" in suits:
         return (suits["audio"] * _voice(shape)).astype(spec.dtype)
+    if "image" in suits:
+        return _picture(shape, *suits["image"]).astype(spec.dtype)
     if "edges" in suits:
         count = int(sizes[suits["edges"]])  # type: ignore[arg-type]
         sources = generator.integers(0, count, shape[-1])
@@ -110,6 +113,21 @@ def _voice(shape: Sequence[int]) -> np.ndarray:
     hum = sum(np.sin(2 * np.pi * 180 * k * moments) / k for k in (1, 2, 3)) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * moments))
     noise = 0.02 * np.random.default_rng(0).standard_normal(shape)
     return np.asarray(np.moveaxis(np.broadcast_to(hum, (*np.delete(shape, axis), shape[axis])), -1, axis) / 2 + noise)
+
+
+def _picture(shape: Sequence[int], low: float, high: float) -> np.ndarray:
+    """Lines of something like letters, 18 pixels high, and a few dark boxes; pixels are the last two axes."""
+    generator = np.random.default_rng(0)
+    height, width = shape[-2:]
+    strokes = generator.random((-(-height // 3), -(-width // 3))) < 0.6
+    strokes[np.arange(len(strokes)) % 10 >= 6] = False  # between the lines
+    strokes[:, np.arange(strokes.shape[1]) % 5 >= 4] = False  # between the letters
+    pixels = 0.95 - 0.85 * np.kron(strokes, np.ones((3, 3)))[:height, :width]
+    for _ in range(4):
+        top, left = generator.integers(0, height), generator.integers(0, width)
+        pixels[top : top + height // 6, left : left + width // 6] = generator.uniform(0.1, 0.6)
+    noise = 0.02 * generator.standard_normal(shape)
+    return low + (high - low) * np.clip(pixels + noise, 0, 1)
 
 
 def models() -> list[Model]:
@@ -161,6 +179,7 @@ def convert(model: Model, target: str, scratch: Path, pool: WorkerPool, options:
     try:
         result = convkit.convert(
             model.file, target, scratch / "converted", inputs=model.feeds(model.sizes[0]), timeout=options.timeout,
+            tolerance=model.tolerance,
             pool=pool, observe=watcher, route=options.route.split(",") if options.route else None,
         )  # fmt: skip
         row.seconds = time.perf_counter() - start
@@ -183,7 +202,9 @@ def convert(model: Model, target: str, scratch: Path, pool: WorkerPool, options:
 def _again(model: Model, sizes: Sizes, converted: Path, pool: WorkerPool, timeout: float, row: Row) -> None:
     """The converted model at other sizes of its dynamic dimensions."""
     try:
-        report = convkit.validate(model.file, converted, inputs=model.feeds(sizes), timeout=timeout, pool=pool)
+        report = convkit.validate(
+            model.file, converted, inputs=model.feeds(sizes), tolerance=model.tolerance, timeout=timeout, pool=pool
+        )
     except convkit.ConvkitError as error:
         row.verdict, row.reason = "failed", f"at {_told(sizes)}: {error.message}"
         raise

@@ -288,13 +288,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.probing", description=main.__doc__)
     parser.add_argument("--converter", default="onnx-tflite", help="which converter from ONNX to probe")
     parser.add_argument("--output", type=Path, default=litert.VERDICTS, help="the file to write")
-    parser.add_argument("--only", help="operators, separated by commas; the file keeps what it says of others")
+    parser.add_argument("operators", nargs="*", help="all by default; the file keeps what it says of others")
     chosen = parser.parse_args(arguments)
     converter = find_converter(chosen.converter)
-    forms = {o: f for o, f in FORMS.items() if chosen.only is None or o in chosen.only.split(",")}
+    forms = {o: FORMS[o] for o in chosen.operators or FORMS}
     with fresh_pool() as pool:
         verdicts = collected(_told(measure(converter, probes(forms), pool, {"as_is": True})), converter)
-    if chosen.only is not None and chosen.output.exists():
+    if chosen.operators and chosen.output.exists():
         verdicts.wrong = {**Verdicts.load(chosen.output).wrong, **verdicts.wrong}
     verdicts.save(chosen.output)
     print(f"wrote {chosen.output}")

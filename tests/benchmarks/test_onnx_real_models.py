@@ -21,7 +21,8 @@ def digits(model) -> Model:
     image = convkit.inspect(path).signatures[0].inputs[0]
     batch = image.dynamic_dims[0]
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model("digits", "none==0", str(path), digest, "digits", ({batch: 2}, {batch: 3}), {image.name: {"low": 0, "high": 1}})
+    suits = {image.name: {"low": 0, "high": 1}}
+    return Model("digits", "none==0", str(path), digest, "digits", ({batch: 2}, {batch: 3}), inputs=suits)
 
 
 def test_the_list_is_long_and_has_no_model_twice():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from convkit.interpreters.operators import Handler, UnsupportedError
 from convkit.interpreters.pytorch.table import operators
 from convkit.legalization.exported_program import NODE_KEY
 
-__all__ = ["TorchBackend", "as_tensor", "torch_dtype"]
+__all__ = ["TorchBackend", "as_tensor", "constants_made_by", "new_tensor", "torch_dtype"]
 
 register_symbol(torch.SymInt, torch.sym_max, torch.sym_min)
 register_symbol(torch.SymFloat, torch.sym_max, torch.sym_min)
@@ -75,9 +76,30 @@ class TorchBackend:
 def as_tensor(array: np.ndarray) -> torch.Tensor:
     """A tensor of a numpy array (a copy, as what is mapped from files is read-only).
 
+    Every constant that is made while tracing is made here: see `constants_made_by`.
+
     Raises:
         UnsupportedError: torch has no such dtype.
     """
+    make = _MAKER.get()
+    return new_tensor(array) if make is None else make(array)
+
+
+_MAKER: ContextVar[Callable[[np.ndarray], torch.Tensor] | None] = ContextVar("maker", default=None)
+
+
+@contextmanager
+def constants_made_by(make: Callable[[np.ndarray], torch.Tensor]) -> Iterator[None]:
+    """Within it, `as_tensor` calls `make`: the bodies of torch's control flow hold no constants, but get them as operands."""
+    token = _MAKER.set(make)
+    try:
+        yield
+    finally:
+        _MAKER.reset(token)
+
+
+def new_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor of a numpy array, whoever makes the constants."""
     native = np.dtype(array.dtype.type)  # what is read from a file has its byte order spelled out
     if native.kind in "biufc" and native.isbuiltin == 1:
         return torch.from_numpy(np.array(array, native, order="C", ndmin=array.ndim))

@@ -1,23 +1,29 @@
 """The bodies of If, Loop and Scan as functions of their operands alone, as torch's higher-order operators want them.
 
 A body refers to values around it. Those that torch tracks (tensors, parameters, symbolic sizes) become operands of the operator
-and are given back to the body under the names that it knows them by; numbers that are known while tracing stay known.
+and are given back to the body under the names that it knows them by; numbers that are known while tracing stay known. Tensors
+that the body makes of such numbers become operands too, as torch cannot decompose a body that holds constants: the body is run
+once to learn which they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
+from torch._guards import detect_fake_mode
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from convkit.interpreters.host import Host
 from convkit.interpreters.interpreter import Interpreter, Subgraph
 from convkit.interpreters.operators import UnsupportedError
-from convkit.interpreters.pytorch.backend import TorchBackend
+from convkit.interpreters.pytorch.backend import TorchBackend, as_tensor, constants_made_by, new_tensor
 
 __all__ = ["Closed", "closed", "nodes_of", "owned"]
 
@@ -25,11 +31,14 @@ Closed = Callable[[Sequence[Any], Sequence[Any]], list[torch.Tensor]]
 """A body: takes its inputs and the operands."""
 
 
-def closed(*bodies: Subgraph, bound: Mapping[ir.Value, Any] | None = None) -> tuple[list[Any], list[Closed]]:
+def closed(
+    bodies: Sequence[Subgraph], inputs: Sequence[Any] = (), bound: Mapping[ir.Value, Any] | None = None
+) -> tuple[list[Any], list[Closed]]:
     """The operands that bodies refer to between them, and each as a function of its inputs and those operands.
 
     Args:
         bodies: The bodies.
+        inputs: What they take, as at their first call.
         bound: Inputs that have the same value at every call, whatever is given for them; they become operands too.
     """
     captured = {value: body.outer[value] for body in bodies for value in body.captures()}
@@ -39,9 +48,11 @@ def closed(*bodies: Subgraph, bound: Mapping[ir.Value, Any] | None = None) -> tu
     constants = backend.constants(dict.fromkeys(v for body in bodies for v in _used(body.graph)))
     operands = [leaf for value in captured.values() for leaf in _leaves(value)]
 
+    operands = [*operands, *constants.values()]
+
     def function(body: Subgraph) -> Closed:
         def call(inputs: Sequence[Any], given: Sequence[Any]) -> list[torch.Tensor]:
-            leaves = iter(given)
+            leaves = iter(given[: len(operands)])
             outer = {value: _rebuilt(around, leaves) for value, around in captured.items()}
             own = TorchBackend(dict(zip(constants, leaves, strict=True)))
             interpreter = Interpreter(body.interpreter.opsets, own)
@@ -51,7 +62,39 @@ def closed(*bodies: Subgraph, bound: Mapping[ir.Value, Any] | None = None) -> tu
 
         return call
 
-    return [*operands, *constants.values()], [function(body) for body in bodies]
+    functions, made = [], []
+    for body in bodies:
+        call = function(body)
+        arrays = _constants_of(call, inputs, operands)
+        functions.append(_with_constants(call, len(operands) + len(made), len(arrays)))
+        made += [as_tensor(array) for array in arrays]
+    return [*operands, *made], functions
+
+
+def _constants_of(call: Closed, inputs: Sequence[Any], operands: Sequence[Any]) -> list[np.ndarray]:
+    """The constants that a body makes, in order; what it computes on the way is not traced."""
+    arrays: list[np.ndarray] = []
+
+    def make(array: np.ndarray) -> torch.Tensor:
+        arrays.append(array)
+        return new_tensor(array)
+
+    fake = detect_fake_mode([v for v in (*inputs, *operands) if isinstance(v, torch.Tensor)])
+    symbols = fake.shape_env.ignore_fresh_unbacked_symbols() if fake is not None and fake.shape_env else nullcontext()
+    with constants_made_by(make), symbols, disable_proxy_modes_tracing():
+        call(inputs, operands)
+    return arrays
+
+
+def _with_constants(call: Closed, start: int, count: int) -> Closed:
+    """A body that takes the constants that it makes from its operands."""
+
+    def replay(inputs: Sequence[Any], given: Sequence[Any]) -> list[torch.Tensor]:
+        constants = iter(given[start : start + count])
+        with constants_made_by(lambda _: next(constants)):
+            return call(inputs, given)
+
+    return replay
 
 
 def _used(graph: ir.Graph) -> Iterator[ir.Value]:

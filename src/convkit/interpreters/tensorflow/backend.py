@@ -6,6 +6,7 @@ import operator as python
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from convkit.interpreters.host import DataDependentError, Host, register_symbol
 from convkit.interpreters.operators import Handler, UnsupportedError
 from convkit.interpreters.tensorflow.table import operators
+from convkit.interpreters.tensorflow.transposed import Transposed
 
 __all__ = ["Size", "TensorFlowBackend", "sizes_of", "tensorflow_dtype"]
 
@@ -139,6 +141,8 @@ register_symbol(Size, _extreme(tf.maximum), _extreme(tf.minimum))
 
 def sizes_of(tensor: Any) -> list[Any]:
     """The sizes of a tensor of known rank: ints, and `Size` where they are dynamic."""
+    if isinstance(tensor, Transposed):
+        return tensor.arranged(sizes_of(tensor.held))
     if not isinstance(tensor, tf.Tensor):
         raise DataDependentError("the shape of a sequence or an optional")
     if tensor.shape.rank is None:
@@ -204,6 +208,8 @@ class TensorFlowBackend:
 
     def cast(self, tensor: Any, dtype: ir.DataType) -> Any:
         wanted = tensorflow_dtype(dtype)
+        if isinstance(tensor, Transposed):
+            return tensor if tensor.dtype == wanted else tensor.with_held(tf.cast(tensor.held, wanted))
         return tf.cast(tensor, wanted) if isinstance(tensor, tf.Tensor) and tensor.dtype != wanted else tensor
 
     def place(self, name: str) -> AbstractContextManager[Any]:
@@ -213,15 +219,25 @@ class TensorFlowBackend:
         return mark
 
     def wrap(self, handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
-        """Calls a handler, in a wider dtype where TensorFlow has no operator for the inputs' own; `cast` brings it back."""
-        try:
-            return handler.function(*arguments, **attributes)
-        except TypeError as error:
-            own = next((a.dtype for a in arguments if isinstance(a, tf.Tensor) and a.dtype in _WIDER), None)
-            if own is None or "list of allowed values" not in str(error):
-                raise
-            wider = [tf.cast(a, _WIDER[own]) if isinstance(a, tf.Tensor) and a.dtype == own else a for a in arguments]
-            return handler.function(*wider, **attributes)
+        """Calls a handler on the tensors as they are held where that gives the same values, else in the model's order."""
+        compute = partial(_called, handler)
+        if not any(isinstance(a, Transposed) for a in arguments):
+            return compute(arguments, attributes)
+        from convkit.interpreters.tensorflow.propagation import propagated  # which imports operators, and these this
+
+        return propagated(handler, compute, arguments, attributes)
+
+
+def _called(handler: Handler, arguments: list[Any], attributes: dict[str, Any]) -> Any:
+    """Calls a handler, in a wider dtype where TensorFlow has no operator for the inputs' own; `cast` brings it back."""
+    try:
+        return handler.function(*arguments, **attributes)
+    except TypeError as error:
+        own = next((a.dtype for a in arguments if isinstance(a, tf.Tensor) and a.dtype in _WIDER), None)
+        if own is None or "list of allowed values" not in str(error):
+            raise
+        wider = [tf.cast(a, _WIDER[own]) if isinstance(a, tf.Tensor) and a.dtype == own else a for a in arguments]
+        return handler.function(*wider, **attributes)
 
 
 def tensorflow_dtype(dtype: ir.DataType | int) -> tf.DType:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from convkit.interpreters.interpreter import Interpreter
 from convkit.interpreters.tensorflow.backend import TensorFlowBackend
+from convkit.interpreters.tensorflow.transposed import plain
 
 __all__ = ["OnnxFunction"]
 
@@ -29,7 +30,7 @@ class OnnxFunction:
     def __call__(self, *inputs: Any) -> list[Any]:
         """One tensor per graph input, in order; returns one per graph output."""
         interpreter = Interpreter(self._opsets, self._backend())
-        results = [interpreter.tensor(r) for r in interpreter.run(self._graph, inputs)]
+        results = [plain(interpreter.tensor(r)) for r in interpreter.run(self._graph, inputs)]
         return [
             r if o.dtype is None else interpreter.backend.cast(r, o.dtype)
             for o, r in zip(self._graph.outputs, results, strict=True)

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from convkit.interpreters.tensorflow.sizes import rank_of, shape_tensor, size_tensor, sizes_of
+from convkit.interpreters.tensorflow.transposed import Transposed, at_trace_time, channels_last_order, in_order
 from convkit.interpreters.windows import WindowAxis
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "channels_last",
     "in_single_precision",
     "is_same_padding",
+    "over_channels",
     "padded",
     "shortened",
     "two_axes",
@@ -36,27 +38,17 @@ def two_axes(axes: list[WindowAxis]) -> list[WindowAxis]:
 
 def channels_last(x: Any) -> Any:
     """(N, C, W), (N, C, H, W) or (N, C, D, H, W) as (N, 1, W, C), (N, H, W, C) or (N, D, H, W, C)."""
-    rank = rank_of(x)
-    moved = tf.transpose(x, [0, *range(2, rank), 1])
-    return tf.expand_dims(moved, 1) if rank == 3 else moved
+    return in_order(x, channels_last_order(rank_of(x)))
 
 
 def channels_first(x: Any, spatial_rank: int) -> Any:
-    """The reverse of `channels_last`."""
-    if spatial_rank == 1:
-        x = tf.squeeze(x, [1])
-    rank = spatial_rank + 2
-    return tf.transpose(x, [0, rank - 1, *range(1, rank - 1)])
+    """The value that `channels_last` holds so."""
+    return Transposed(x, channels_last_order(spatial_rank + 2))
 
 
-def at_trace_time(tensor: Any, function: Callable[[Any], Any]) -> Any:
-    """`function` of a tensor, computed once while tracing where it is a constant: how weights change their layout."""
-    static = tf.get_static_value(tensor)
-    if static is None:
-        return function(tensor)
-    with tf.init_scope():
-        result = function(tf.constant(static)).numpy()
-    return tf.constant(result)
+def over_channels(compute: Callable[[Any, int], Any], x: Any) -> Any:
+    """A computation of the same shape, on the tensor as it is held, given which of its axes are the channels."""
+    return x.with_held(compute(x.held, x.position(1))) if isinstance(x, Transposed) else compute(x, 1)
 
 
 def in_single_precision(compute: Callable[..., Any], *tensors: Any) -> Any:

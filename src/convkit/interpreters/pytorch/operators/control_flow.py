@@ -44,7 +44,7 @@ def if_(condition: Value, *, then_branch, else_branch):
         return tuple((then_branch if known else else_branch)())
     if reason := _unequal(then_branch.graph, else_branch.graph):
         raise UnsupportedError(f"the branches of a condition on data {reason}")
-    operands, functions = closed(then_branch, else_branch)
+    operands, functions = closed([then_branch, else_branch])
     branches = [lambda *given, call=call: tuple(owned(call((), given), given)) for call in functions]
     predicate = condition.reshape(()) if known is None else known
     return tuple(cond_op(predicate, *branches, tuple(operands)))
@@ -136,7 +136,8 @@ def _counted(count, state, body):
     """A loop of a known or symbolic number of rounds, as a scan over their numbers."""
     going = Host.of(np.array(True), np.bool_)
     fixed, varying = _parted(state, body)
-    operands, (call,) = closed(body, bound={body.graph.inputs[2 + k]: v for k, v in fixed.items()})
+    first = [torch.zeros((), dtype=torch.int64), going, *(_tracked(body, v) for v in state)]
+    operands, (call,) = closed([body], first, bound={body.graph.inputs[2 + k]: v for k, v in fixed.items()})
 
     def step(values, rows, given):
         results = call([rows[0], going, *_joined(fixed, values)], given)[1:]
@@ -170,6 +171,10 @@ def _scanned(step, state, rows, operands, body):
     return results if state else results[1:]
 
 
+def _tracked(body, value):
+    return value if isinstance(value, list) else body.interpreter.tensor(value)
+
+
 def _carried(body, value):
     """A copy of a value that a loop carries on, which must be a tensor where it is not unrolled.
 
@@ -195,9 +200,11 @@ def _repeated(trips, condition, state, body, most):
         raise UnsupportedError("a loop stacks a number of rows that only the data tell")
     buffers = [torch.zeros((most, *_row(o)), dtype=torch.from_numpy(np.zeros((), o.dtype.numpy())).dtype) for o in stacked]
     going = torch.ones((), dtype=torch.bool) if condition is None else body.interpreter.tensor(condition).reshape(())
-    limit = torch.tensor(_ENDLESS) if trips is None else body.interpreter.tensor(trips).reshape(())
+    limit = torch.full((), _ENDLESS) if trips is None else body.interpreter.tensor(trips).reshape(())
     fixed, varying = _parted(state, body)
-    operands, (call,) = closed(body, bound={body.graph.inputs[2 + k]: v for k, v in fixed.items()})
+    index = torch.zeros((), dtype=torch.int64)
+    first = [index, going, *(_tracked(body, v) for v in state)]
+    operands, (call,) = closed([body], first, bound={body.graph.inputs[2 + k]: v for k, v in fixed.items()})
     width, height = len(varying), len(buffers)
 
     def proceeds(index, going, *rest):
@@ -210,7 +217,7 @@ def _repeated(trips, condition, state, body, most):
         written = [buffer.index_copy(0, index.reshape(1), row.unsqueeze(0)) for buffer, row in rows]
         return tuple(owned([index + 1, more.reshape(()), *values, *written], [index, going, *rest]))
 
-    carried = [torch.zeros((), dtype=torch.int64), going.clone(), *(_carried(body, v) for v in varying), *buffers]
+    carried = [index, going.clone(), *(_carried(body, v) for v in varying), *buffers]
     made, _, *results = while_loop_op(proceeds, turn, tuple(carried), (*operands, limit))
     return (*_joined(fixed, results[:width]), *(_first(buffer, made, most) for buffer in results[width:]))
 
@@ -253,7 +260,7 @@ def _scan(state, rows, body):
     if isinstance(length, int) and length * nodes_of(body.graph) <= _MOST_UNROLLED:
         results = _unrolled([[r[k] for r in rows] for k in range(length)], state, body, 0)
     else:
-        operands, (call,) = closed(body)
+        operands, (call,) = closed([body], [*(_tracked(body, v) for v in state), *(r[0] for r in rows)])
         results = _scanned(lambda state, rows, given: call([*state, *rows], given), state, rows, operands, body)
     return results[: len(state)], results[len(state) :]
 

@@ -24,8 +24,8 @@ def constant(*, value=None, value_float=None, value_floats=None, value_int=None,
     if value is not None:
         return as_tensor(value)
     if value_float is not None or value_floats is not None:
-        return torch.from_numpy(np.array(value_floats if value_float is None else value_float, np.float32))
-    return torch.from_numpy(np.array(value_ints if value_int is None else value_int, np.int64))
+        return as_tensor(np.array(value_floats if value_float is None else value_float, np.float32))
+    return as_tensor(np.array(value_ints if value_int is None else value_int, np.int64))
 
 
 @operator("ConstantOfShape", since=9)

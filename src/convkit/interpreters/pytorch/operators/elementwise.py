@@ -9,6 +9,7 @@ import torch
 
 from convkit.interpreters.operators import Either, UnsupportedError
 from convkit.interpreters.pytorch import unsigned
+from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.table import operator
 
 _UNARY = {
@@ -115,7 +116,7 @@ def power(x, exponent: Either):
     if isinstance(exponent, np.ndarray):
         if exponent.size == 1 and exponent.ndim <= x.dim() and x.is_floating_point():
             return torch.pow(x, exponent.item())
-        exponent = torch.from_numpy(exponent)
+        exponent = as_tensor(exponent)
     if exponent.is_floating_point() and not x.is_floating_point():
         x, exponent = x.double(), exponent.double()  # float32 does not hold every int32
     return torch.pow(x, exponent)

@@ -7,6 +7,7 @@ import torch
 
 from convkit.interpreters.operators import Either, UnsupportedError, Value
 from convkit.interpreters.pytorch import unsigned
+from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.sizes import known_sizes, unbacked
 from convkit.interpreters.pytorch.table import operator
 
@@ -31,7 +32,7 @@ def _gather_known(x, indices, axis):
         return torch.select(x, axis, int(indices))
     if (indices < 0).any() and isinstance(x.shape[axis], int):
         indices = np.where(indices < 0, indices + x.shape[axis], indices)
-    found = torch.from_numpy(np.ascontiguousarray(indices))
+    found = as_tensor(np.ascontiguousarray(indices))
     if indices.ndim == 1 and not (indices < 0).any():
         return torch.index_select(x, axis, found)
     return torch.ops.aten.index.Tensor(x, [None] * (axis % x.dim()) + [found])
@@ -75,7 +76,7 @@ def non_zero(x):
 def compress(x, condition: Either, *, axis=None):
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
     if isinstance(condition, np.ndarray):
-        return torch.index_select(x, axis, torch.from_numpy(np.flatnonzero(condition)))
+        return torch.index_select(x, axis, as_tensor(np.flatnonzero(condition)))
     return torch.index_select(x, axis, torch.nonzero(condition).squeeze(1))
 
 

@@ -7,6 +7,7 @@ import onnx_ir as ir
 import torch
 
 from convkit.interpreters.operators import UnsupportedError
+from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.operators.indexing import from_start
 from convkit.interpreters.pytorch.table import operator
 
@@ -14,7 +15,7 @@ _DOMAIN = "ai.onnx.ml"
 
 
 def _floats(values):
-    return torch.from_numpy(np.array(values, np.float32))
+    return as_tensor(np.array(values, np.float32))
 
 
 @operator("ArrayFeatureExtractor", domain=_DOMAIN)
@@ -60,7 +61,7 @@ def imputer(x, *, imputed_value_floats=None, imputed_value_int64s=None, replaced
         values, replaced = _floats(imputed_value_floats), replaced_value_float
         missing = torch.isnan(x) if np.isnan(replaced) else torch.eq(x, replaced)
     else:
-        values = torch.from_numpy(np.array(imputed_value_int64s, np.int64))
+        values = as_tensor(np.array(imputed_value_int64s, np.int64))
         missing = torch.eq(x, replaced_value_int64)
     return torch.where(missing, values.to(x.dtype), x)
 
@@ -114,11 +115,11 @@ def label_encoder_of_tensors(
 
 def _look_up(x, keys, values, default, nan_is_a_key=False):
     """The value of the key that is equal, found by comparing with all keys."""
-    keys = torch.from_numpy(np.ascontiguousarray(keys))
+    keys = as_tensor(np.ascontiguousarray(keys))
     found = torch.eq(x.unsqueeze(-1), keys.to(x.dtype))
     if nan_is_a_key and keys.is_floating_point():
         found = torch.logical_or(found, torch.logical_and(torch.isnan(x).unsqueeze(-1), torch.isnan(keys)))
-    table = torch.from_numpy(np.append(values, default).astype(values.dtype))
+    table = as_tensor(np.append(values, default).astype(values.dtype))
     nowhere = torch.logical_not(torch.any(found, -1, keepdim=True))
     return torch.index_select(table, 0, torch.argmax(torch.cat([found, nowhere], -1).to(torch.int32), -1).reshape(-1)).reshape(
         x.shape
@@ -142,7 +143,7 @@ def linear_classifier(x, *, coefficients, intercepts=None, classlabels_ints, mul
     else:
         label = torch.argmax(scores, -1)
         scores = _transformed(scores, post_transform)
-    return torch.index_select(torch.from_numpy(np.array(classlabels_ints, np.int64)), 0, label), scores
+    return torch.index_select(as_tensor(np.array(classlabels_ints, np.int64)), 0, label), scores
 
 
 def _linear(x, coefficients, intercepts, rows):

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from convkit.interpreters.operators import UnsupportedError
+from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.operators.convolution import padded
 from convkit.interpreters.pytorch.table import operator
 from convkit.interpreters.windows import WindowAxis, window_axes
@@ -121,7 +122,7 @@ def _counts(axes: list[WindowAxis], ceil_mode: bool, include_pad: bool):
     for axis in axes:
         is_static = isinstance(axis.size, int)
         along = axis.counts(np if is_static else torch, ceil_mode=ceil_mode, include_pad=include_pad)
-        counts = counts.unsqueeze(-1) * (torch.from_numpy(along) if is_static else along)
+        counts = counts.unsqueeze(-1) * (as_tensor(along) if is_static else along)
     return counts
 
 

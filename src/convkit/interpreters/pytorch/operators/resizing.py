@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from convkit.interpreters.operators import Sizes
+from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.table import operator
 from convkit.interpreters.resampling import ResampledAxis, nearest, resampled_axes, taps
 
@@ -75,7 +76,7 @@ def _resized(x, axes: list[ResampledAxis], mode, transformation, rounding, *, cu
 
 
 def _tensor(array):
-    return torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+    return as_tensor(array) if isinstance(array, np.ndarray) else array
 
 
 def _indices(array):
@@ -148,5 +149,5 @@ def _extrapolated(y, axes: list[ResampledAxis], value):
         x = axis.coordinates(np, "tf_crop_and_resize")
         outside = (x < 0) | (x > axis.before - 1)
         if outside.any():
-            y = torch.where(_along(torch.from_numpy(outside), axis, y), torch.tensor(value, dtype=y.dtype), y)
+            y = torch.where(_along(as_tensor(outside), axis, y), torch.full((), value, dtype=y.dtype), y)
     return y

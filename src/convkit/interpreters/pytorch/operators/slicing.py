@@ -104,7 +104,7 @@ def _pad(x, pads, axes, mode, value):
 def _sources(length, first, last, mode):
     """Which element stands where after padding an axis."""
     if all(isinstance(size, int) for size in (length, first, last)):
-        return torch.from_numpy(_fold(np, np.arange(-first, length + last), length, mode, np.minimum))
+        return as_tensor(_fold(np, np.arange(-first, length + last), length, mode, np.minimum))
     places = torch.arange(length + first + last) - first
     return _fold(torch, places, length, mode, lambda a, b: torch.where(a < b, a, b))
 

@@ -18,6 +18,7 @@ from convkit.interpreters.operators import UnsupportedError, Value
 from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.sizes import size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
+from convkit.interpreters.tensorflow.transposed import plain
 
 _MOST_UNROLLED = 2000
 """Nodes that a loop may become by unrolling; a longer one stays a loop."""
@@ -64,7 +65,7 @@ def _tensor(body, value):
     """A value that control flow on data returns or carries on, which must be a tensor."""
     if isinstance(value, list) or value is None:
         raise UnsupportedError("control flow on data with a sequence or an optional")
-    return body.interpreter.tensor(value)
+    return plain(body.interpreter.tensor(value))
 
 
 @operator("Loop")

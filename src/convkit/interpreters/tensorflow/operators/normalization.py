@@ -5,14 +5,16 @@ from __future__ import annotations
 import tensorflow as tf
 
 from convkit.interpreters.operators import Value
+from convkit.interpreters.tensorflow.layout import over_channels
 from convkit.interpreters.tensorflow.refusals import attribute_of, is_used, one_of
 from convkit.interpreters.tensorflow.sizes import product, rank_of, shape_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
+from convkit.interpreters.tensorflow.transposed import plain
 
 
-def _per_channel(vector, rank):
-    """A vector of channels as it broadcasts against N × C × …"""
-    return tf.reshape(vector, [-1] + [1] * (rank - 2)) if rank > 1 else vector
+def _per_channel(vector, rank, axis=1):
+    """A vector of channels as it broadcasts against N × C × …, or with the channels along another axis."""
+    return tf.reshape(vector, [-1] + [1] * (rank - 1 - axis)) if rank > axis + 1 else vector
 
 
 def _is_at_rest(node):
@@ -30,6 +32,7 @@ def batch_normalization(x, scale, bias, mean, variance, *, epsilon=1e-5, momentu
 def batch_normalization_or_training(x, scale, bias, mean, variance, *, epsilon=1e-5, momentum=0.9, training_mode=0):
     if not training_mode:
         return _batch_normalized(x, scale, bias, mean, variance, epsilon)
+    x = plain(x)
     axes = [axis for axis in range(rank_of(x)) if axis != 1]
     wide = tf.cast(x, mean.dtype)
     own_mean, own_variance = tf.nn.moments(wide, axes)
@@ -41,8 +44,13 @@ def _batch_normalized(x, scale, bias, mean, variance, epsilon):
     """One product and one sum, whose factors are constants of the model."""
     factor = tf.cast(scale, mean.dtype) * tf.math.rsqrt(variance + epsilon)
     offset = tf.cast(bias, mean.dtype) - mean * factor
-    rank = rank_of(x)
-    return tf.cast(tf.cast(x, mean.dtype) * _per_channel(factor, rank) + _per_channel(offset, rank), x.dtype)
+
+    def scaled(x, axis):
+        rank = rank_of(x)
+        wide = tf.cast(x, mean.dtype) * _per_channel(factor, rank, axis) + _per_channel(offset, rank, axis)
+        return tf.cast(wide, x.dtype)
+
+    return over_channels(scaled, x)
 
 
 def _standardized(x, axes, epsilon):
@@ -60,9 +68,12 @@ def _stashed(x, stash_type=1):
 
 @operator("InstanceNormalization", since=6)
 def instance_normalization(x, scale, bias, *, epsilon=1e-5):
-    rank = rank_of(x)
-    result = _standardized(_stashed(x), list(range(2, rank)), epsilon)[0]
-    return tf.cast(result, x.dtype) * _per_channel(scale, rank) + _per_channel(bias, rank)
+    def normalized(x, axis):
+        rank = rank_of(x)
+        result = _standardized(_stashed(x), [k for k in range(1, rank) if k != axis], epsilon)[0]
+        return tf.cast(result, x.dtype) * _per_channel(scale, rank, axis) + _per_channel(bias, rank, axis)
+
+    return over_channels(normalized, x)
 
 
 @operator("LayerNormalization")
@@ -119,10 +130,14 @@ def lp_normalization(x, *, axis=-1, p=2):
 def local_response_normalization(x, *, size, alpha=1e-4, beta=0.75, bias=1.0):
     """The squares of neighbouring channels are summed shift by shift, in any layout and rank."""
     before, after = (size - 1) // 2, size - 1 - (size - 1) // 2
-    margins = [[before, after] if axis == 1 else [0, 0] for axis in range(rank_of(x))]
-    squares = tf.pad(tf.square(x), margins)
-    total = tf.add_n([squares[:, k : k - size + 1 or None] for k in range(size)])
-    return x / tf.pow(bias + alpha / size * total, tf.constant(beta, x.dtype))
+
+    def normalized(x, axis):
+        rank = rank_of(x)
+        squares = tf.pad(tf.square(x), [[before, after] if k == axis else [0, 0] for k in range(rank)])
+        shifts = [(slice(None),) * axis + (slice(k, k - size + 1 or None),) for k in range(size)]
+        return x / tf.pow(bias + alpha / size * tf.add_n([squares[shift] for shift in shifts]), tf.constant(beta, x.dtype))
+
+    return over_channels(normalized, x)
 
 
 @operator("Dropout", since=7)

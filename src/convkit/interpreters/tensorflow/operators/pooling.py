@@ -17,12 +17,14 @@ from convkit.interpreters.tensorflow.layout import (
     channels_last,
     in_single_precision,
     is_same_padding,
+    over_channels,
     padded,
     shortened,
     two_axes,
 )
 from convkit.interpreters.tensorflow.sizes import is_static, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
+from convkit.interpreters.tensorflow.transposed import plain
 from convkit.interpreters.windows import WindowAxis, window_axes
 
 _MOST_AXES = 3
@@ -40,7 +42,7 @@ def _spatial_rank(node):
 def max_pool(x, *, auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape, pads=None, storage_order=0, strides=None, node):
     axes = window_axes(sizes_of(x)[2:], kernel_shape, strides, dilations, pads, auto_pad)
     if len(node.outputs) > 1 and node.outputs[1].name:
-        return _max_pool_with_indices(x, axes, bool(ceil_mode), storage_order)
+        return _max_pool_with_indices(plain(x), axes, bool(ceil_mode), storage_order)
     if x.dtype.is_integer:  # of 8 bits, which single precision holds exactly
         return tf.cast(_max_pool(tf.cast(x, tf.float32), axes, bool(ceil_mode), x.dtype.min), x.dtype)
     return in_single_precision(lambda y: _max_pool(y, axes, bool(ceil_mode), y.dtype.min), x)
@@ -199,7 +201,7 @@ def _whole_image(reduce):
     def apply(x):
         if rank_of(x) < 3:
             raise UnsupportedError("an input without spatial axes")
-        return reduce(x, list(range(2, rank_of(x))), keepdims=True)
+        return over_channels(lambda y, axis: reduce(y, [k for k in range(1, rank_of(y)) if k != axis], keepdims=True), x)
 
     return apply
 

@@ -7,7 +7,7 @@ positions follow from https://onnx.ai/onnx/operators/onnx__Resize.html. Antialia
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.layout import channels_first, channels_last, in_single_precision
 from convkit.interpreters.tensorflow.sizes import rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
+from convkit.interpreters.tensorflow.transposed import Transposed
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _cropped(changed: list[_Axis], roi, positions, x) -> list[_Axis]:
 
 def _resized(x, axes: list[_Axis], mode, transformation, nearest_mode, details):
     if not axes:
-        return tf.identity(x)
+        return x
     if mode == "nearest":
         if _is_nearest_image(x, axes, transformation, nearest_mode):
             return _as_image(x, axes, _nearest_image)
@@ -191,6 +192,9 @@ def _resized(x, axes: list[_Axis], mode, transformation, nearest_mode, details):
 
 
 def _each(x, axes: list[_Axis], compute):
+    if isinstance(x, Transposed):
+        held = [replace(axis, position=x.position(axis.position)) for axis in axes]
+        return x.with_held(_each(x.held, held, compute))
     for axis in axes:
         x = compute(x, axis)
     return x

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from convkit.interpreters.host import DataDependentError
 from convkit.interpreters.operators import Known, UnsupportedError, Value
 from convkit.interpreters.tensorflow.backend import Size
+from convkit.interpreters.tensorflow.layout import channels_first, channels_last
 from convkit.interpreters.tensorflow.sizes import as_sizes, is_static, product, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
+from convkit.interpreters.tensorflow.transposed import Transposed
 
 
 @operator("Reshape", since=5)
 def reshape(x, shape: Value, *, allowzero=0):
     """0 copies the dimension of the same position, -1 takes what is left."""
-    wanted, own = as_sizes(shape), sizes_of(x)
-    from_data = isinstance(shape, tf.Tensor)
+    return tf.reshape(x, shape_tensor(wanted_sizes(shape, sizes_of(x), bool(allowzero))))
+
+
+def wanted_sizes(shape: Value, own: list[Any], allowzero: bool) -> list[Any]:
+    """What a tensor of the sizes `own` is reshaped to; -1 where only TensorFlow finds out."""
+    wanted, from_data = as_sizes(shape), isinstance(shape, tf.Tensor)
     sizes = wanted if allowzero else [_copied(size, position, own, from_data) for position, size in enumerate(wanted)]
     if any(not isinstance(size, Size) and size == -1 for size in sizes):
         sizes = _with_rest(sizes, own)
-    return tf.reshape(x, shape_tensor(sizes))
+    return sizes
 
 
 def _copied(size, position, own, from_data):
@@ -53,7 +61,12 @@ def flatten(x, *, axis=1):
 
 @operator("Transpose")
 def transpose(x, *, perm=None):
-    return tf.transpose(x, list(perm) if perm is not None else list(reversed(range(rank_of(x)))))
+    """Between channels first and last it waits: a convolution may follow, or came before."""
+    rank = rank_of(x)
+    perm = list(perm) if perm is not None else list(reversed(range(rank)))
+    if rank > 2 and perm in ([0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]):
+        return Transposed(x, tuple(perm.index(axis) for axis in range(rank)))
+    return tf.transpose(x, perm)
 
 
 @operator("Squeeze")
@@ -151,6 +164,11 @@ def tile(x, repeats: Value):
 def depth_to_space(x, *, blocksize, mode="DCR"):
     n, c, h, w = sizes_of(x)
     block, channels = blocksize, c // (blocksize * blocksize)
+    if isinstance(x, Transposed):
+        y = channels_last(x)
+        if mode == "CRD":
+            y = _channels_grouped(y, channels, block * block)
+        return channels_first(tf.nn.depth_to_space(y, block), 2)
     blocks_first = mode == "DCR"
     parts = (block, block, channels) if blocks_first else (channels, block, block)
     spread = tf.reshape(x, shape_tensor([n, *parts, h, w]))
@@ -158,9 +176,19 @@ def depth_to_space(x, *, blocksize, mode="DCR"):
     return tf.reshape(spread, shape_tensor([n, channels, h * block, w * block]))
 
 
+def _channels_grouped(x, before, after):
+    """Channels that are numbered (before, after) numbered the other way round; the channels come last."""
+    sizes = sizes_of(x)
+    swapped = tf.transpose(tf.reshape(x, [-1, before, after]), [0, 2, 1])
+    return tf.reshape(swapped, shape_tensor(sizes))
+
+
 @operator("SpaceToDepth")
 def space_to_depth(x, *, blocksize, mode="DCR"):
     n, c, h, w = sizes_of(x)
+    if isinstance(x, Transposed):
+        y = tf.nn.space_to_depth(channels_last(x), blocksize)
+        return channels_first(_channels_grouped(y, blocksize * blocksize, c) if mode == "CRD" else y, 2)
     parts = tf.reshape(x, shape_tensor([n, c, h // blocksize, blocksize, w // blocksize, blocksize]))
     order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
     sizes = [n, c * (blocksize * blocksize), h // blocksize, w // blocksize]
