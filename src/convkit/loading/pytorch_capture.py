@@ -86,7 +86,21 @@ def _traced(
         {axis: symbols[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None for t in signature.inputs
     )
     with torch.no_grad():
-        return torch.export.export(root, arguments, dynamic_shapes=shapes if symbols else None, strict=False)
+        program = torch.export.export(root, arguments, dynamic_shapes=shapes if symbols else None, strict=False)
+    _drop_leftovers(program)
+    return program
+
+
+def _drop_leftovers(program: torch.export.ExportedProgram) -> None:
+    """Deletes constants that torch has left in the bodies of control flow without using them, and then cannot decompose."""
+    import torch
+
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule) and module is not program.graph_module:
+            used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+            names = [n for n in (*vars(module), *module._buffers) if n.startswith("_tensor_constant") and n not in used]
+            for name in names:
+                delattr(module, name)
 
 
 def _limited(message: str, symbols: Mapping[str, Any]) -> dict[str, Any] | None:

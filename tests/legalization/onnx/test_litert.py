@@ -103,7 +103,7 @@ _DIVISORS = (1, -1, 3, -7, 2**31 + 11, -(2**40) + 1)
 
 @pytest.mark.parametrize("dtype", ["int64", "uint32"])
 def test_division_of_large_integers_is_exact(dtype: str, tmp_path: Path) -> None:
-    from test_onnx_to_tflite import assert_runs
+    from tests.converters.test_onnx_to_tflite import assert_runs
 
     limits = np.iinfo(dtype)
     numbers = [
@@ -116,7 +116,7 @@ def test_division_of_large_integers_is_exact(dtype: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("operator", ["Greater", "Max"])
 def test_order_of_uint64_counts_the_highest_bit(operator: str, tmp_path: Path) -> None:
-    from test_onnx_to_tflite import assert_runs
+    from tests.converters.test_onnx_to_tflite import assert_runs
 
     feeds: Mapping[str, np.ndarray] = {
         "a": np.array([2**63 + 5, 1, 2**64 - 1], np.uint64),

@@ -12,13 +12,17 @@ _MODES = {"linear": "bilinear", "cubic": "bicubic"}
 
 
 def _samples(node):
-    """Refuses cubic sampling of volumes, and more than three axes."""
+    """Refuses cubic sampling of volumes, and more than three axes; and volumes of known sizes, which a rewrite turns into
+    gathers: no other runtime has torch's sampler of volumes.
+    """
     shape = node.inputs[0].shape
     rank = None if shape is None else len(shape) - 2
     if rank is not None and not 1 <= rank <= 3:
         return f"sampling over {rank} axes; PyTorch has one to three"
     if rank == 3 and node.attributes.get_string("mode", "linear") in ("cubic", "bicubic"):
         return "cubic sampling of a volume; PyTorch has it for images"
+    if rank == 3 and all(v is not None and v.shape is not None and v.shape.is_static() for v in node.inputs):
+        return "sampling of a volume; only PyTorch itself has it"
     return None
 
 

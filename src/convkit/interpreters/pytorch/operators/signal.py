@@ -11,12 +11,25 @@ from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.table import operator
 
 
-@operator("DFT", since=17)
+_MATRIX = 1024
+"""Points up to which a transform of a known length is a matrix product (a rewrite): what has no Fourier transform runs that."""
+
+
+def _is_long_or_dynamic(node):
+    """Refuses short transforms of known lengths, so that the rewrite takes over."""
+    x = node.inputs[0]
+    short = x.shape is not None and x.shape.is_static() and max(x.shape.numpy()) <= _MATRIX
+    given = node.inputs[1] if len(node.inputs) > 1 else None
+    known = given is None or (given.const_value is not None and int(given.const_value.numpy().reshape(())) <= _MATRIX)
+    return "a short transform of a known length" if short and known else None
+
+
+@operator("DFT", since=17, accepts=_is_long_or_dynamic)
 def dft_17(x, length: Sizes | None = None, *, axis=1, inverse=0, onesided=0):
     return _transformed(x, length, axis, inverse, onesided)
 
 
-@operator("DFT", since=20)
+@operator("DFT", since=20, accepts=_is_long_or_dynamic)
 def dft(x, length: Sizes | None = None, axis: Known | None = None, *, inverse=0, onesided=0):
     return _transformed(x, length, -2 if axis is None else int(axis.reshape(-1)[0]), inverse, onesided)
 
