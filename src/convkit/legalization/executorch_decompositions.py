@@ -71,7 +71,8 @@ def _sort(x: torch.Tensor, *arguments: Any, stable: bool | None = None, dim: int
     """By the rank of each element, which keeps equal ones in order; beyond some hundreds by the runtime's own top-k."""
     import torch
 
-    dim, descending = (*arguments, *(dim, descending)[len(arguments) :])
+    if arguments:  # aten.sort.default takes them by position, aten.sort.stable by name
+        dim, descending = arguments[0], arguments[1] if len(arguments) > 1 else descending
     if x.dim() == 0 or not isinstance(x.shape[dim], int):
         return NotImplemented
     size = x.shape[dim]
@@ -119,7 +120,7 @@ def _conv3d(
 
     if x.dim() != 5:
         return NotImplemented
-    stride, padding, dilation = (_three(v) for v in (stride, padding, dilation))
+    stride, padding, dilation = _three(stride), _three(padding), _three(dilation)
     batch, channels, depth, height, width = x.shape
     planes = weight.shape[2]
     x = functional.pad(x, [0, 0, 0, 0, padding[0], padding[0]])

@@ -62,7 +62,8 @@ def closed(
 
         return call
 
-    functions, made = [], []
+    functions: list[Closed] = []
+    made: list[torch.Tensor] = []
     for body in bodies:
         call = function(body)
         arrays = _constants_of(call, inputs, operands)

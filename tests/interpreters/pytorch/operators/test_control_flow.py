@@ -36,6 +36,29 @@ def test_branches_on_data_use_weights_sizes_and_values_around_them(x: np.ndarray
     )
 
 
+def test_a_body_holds_no_constants_so_that_it_can_be_decomposed() -> None:
+    import onnx_ir as ir
+    import torch
+
+    from convkit.interpreters.pytorch.importer import OnnxModule
+    from convkit.legalization.onnx import preparation
+
+    model = _model(
+        """g (float[5] x) => (float[2] y) <float zero = {0}> {
+            largest = ReduceMax <keepdims = 0> (x)
+            c = Greater(largest, zero)
+            y = If (c) <
+                then_branch = t () => (float[2] a) { i = Constant <value = int64[2] {3,1}> () a = Gather(x, i) },
+                else_branch = e () => (float[2] b) { b = Constant <value = float[2] {7,8}> () }>
+        }"""
+    )
+    module = OnnxModule(preparation.prepared(ir.from_proto(model)))
+    program = torch.export.export(module, (torch.ones(5),), strict=False).run_decompositions()
+    for x in (floats(5), -abs(floats(5))):
+        (got,) = program.module()(torch.from_numpy(x))
+        nodes.assert_agree([got.numpy()], nodes.onnx_runtime(model, {"x": x}))
+
+
 def test_a_known_condition_leaves_one_branch() -> None:
     import onnx_ir as ir
     import torch

@@ -23,7 +23,10 @@ def _check(operator: str, x: np.ndarray, constants: dict[str, np.ndarray], dynam
     model = nodes.node_model(
         operator, feeds, constants, dynamic={"x": {a: d for a, d in dynamic.items() if a < x.ndim}}, **attributes
     )
-    nodes.assert_agree(nodes.pytorch(model, feeds, smallest=4), nodes.onnx_runtime(model, feeds))
+    run = nodes.pytorch_function(model, feeds, smallest=4)
+    larger = {"x": _floats(*(size + (3 if axis in dynamic else 0) for axis, size in enumerate(x.shape)))}
+    for given in (feeds, larger):
+        nodes.assert_agree(run(given), nodes.onnx_runtime(model, given))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,11 @@ _IMAGE = {0: "batch", 2: "height", 3: "width"}
 
 
 def _check(operator: str, x: np.ndarray, *, dynamic: dict[int, str], **attributes: Any) -> None:
-    model = nodes.node_model(operator, {"x": x}, dynamic={"x": {a: d for a, d in dynamic.items() if a < x.ndim}}, **attributes)
-    nodes.assert_agree(nodes.pytorch(model, {"x": x}, smallest=6), nodes.onnx_runtime(model, {"x": x}))
+    model = nodes.node_model(operator, {"x": x}, dynamic={"x": dynamic}, **attributes)
+    run = nodes.pytorch_function(model, {"x": x}, smallest=6)
+    more = [(0, 3 if axis in dynamic else 0) for axis in range(x.ndim)]
+    for given in (x, np.pad(x, more, "reflect")):
+        nodes.assert_agree(run({"x": given}), nodes.onnx_runtime(model, {"x": given}))
 
 
 def _floats(*shape: int) -> np.ndarray:

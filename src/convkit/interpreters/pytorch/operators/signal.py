@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import torch
-from onnx.reference.ops.op_mel_weight_matrix import MelWeightMatrix
 
 from convkit.interpreters.host import DataDependentError
 from convkit.interpreters.operators import Known, Sizes, UnsupportedError
 from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.table import operator
-
 
 _MATRIX = 1024
 """Points up to which a transform of a known length is a matrix product (a rewrite): what has no Fourier transform runs that."""
@@ -64,5 +62,7 @@ def stft(signal, frame_step: Known, window=None, frame_length: Known | None = No
 
 @operator("MelWeightMatrix", since=17)
 def mel_weight_matrix(bins: Known, dft_length: Known, sample_rate: Known, lower: Known, upper: Known, *, output_datatype=1):
+    from onnx.reference.ops.op_mel_weight_matrix import MelWeightMatrix  # a slow import, for a rare operator
+
     matrix = MelWeightMatrix.eval(bins, dft_length, sample_rate, lower, upper, output_datatype=output_datatype)
     return as_tensor(matrix)
