@@ -49,6 +49,7 @@ def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> To
 def above_noise(tolerance: Tolerance, noise: float) -> Tolerance:
     """The tolerance where the source itself moves by `noise` (a share of its scale) when its input moves by a last bit."""
     floor = NOISE_FACTOR * noise
-    if floor <= tolerance.relative:
+    # An output of zeros has no scale: what it moves by is no share of it.
+    if floor <= tolerance.relative or not math.isfinite(floor):
         return tolerance
     return Tolerance(float(f"{floor:.1e}"), f"{NOISE_FACTOR} × what the source itself moves by at a last bit of its input")
