@@ -1,3 +1,8 @@
+"""How large a difference is allowed."""
+
+from __future__ import annotations
+
+from convkit.validators.tolerance import Tolerance, above_noise
 
 
 def test_an_output_of_zeros_keeps_its_tolerance():
