@@ -6,6 +6,8 @@ cannot pass by being small, and a box regressor with outputs of 640 does not fai
 
 from __future__ import annotations
 
+import math
+
 from convkit.reports.schema import Tolerance
 
 __all__ = ["ILL_CONDITIONED", "NOISE_FACTOR", "above_noise", "default_tolerance"]
