@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from convkit.workers.pool import WorkerPool, default_pool
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # as the workers have it: TensorFlow's own kernels take less
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ import tensorflow as tf
 from convkit.converters._litert_weights import WeightSource, insert_weights
 from convkit.interpreters.tensorflow.backend import TensorFlowBackend, tensorflow_dtype
 from convkit.interpreters.tensorflow.importer import OnnxFunction
+from convkit.interpreters.tensorflow.layout import for_litert
+from convkit.legalization.onnx.folding import fold_into_convolutions
 from convkit.loading.tensorflow import tensor_specs
 from convkit.loading.tflite_signature import rename_edges
-from convkit.signature import Signature
+from convkit.signature import Signature, TensorSpec, dynamic_dim
 
 __all__ = ["LoweringError", "write"]
 
@@ -54,6 +56,7 @@ def write(model: ir.Model, signature: Signature, output: Path) -> None:
         LoweringError: TFLiteConverter refuses what was traced.
         ConversionError: The signature cannot be kept.
     """
+    fold_into_convolutions(model)
     weights = _large_weights(model)
     try:
         _write(model, weights, signature, output)
@@ -83,6 +86,9 @@ def _write(model: ir.Model, weights: list[ir.Value], signature: Signature, outpu
     function = _traced(model, weights, signature, scopes)
     graph = function.graph.as_graph_def(add_shapes=False)
     own = len(signature.inputs) + len(weights)
+    signature = replace(
+        signature, outputs=tuple(_not_contradicted(o, t) for o, t in zip(signature.outputs, function.outputs, strict=True))
+    )
     held = [*_captured(function, own), *_without_infinities(graph)]
     edge = [*function.inputs[:own], *held]
     output.write_bytes(_lowered(graph, edge, function.outputs, scopes))
@@ -94,6 +100,16 @@ def _write(model: ir.Model, weights: list[ir.Value], signature: Signature, outpu
 
     inputs, outputs = range(len(signature.inputs)), range(len(signature.outputs))
     rename_edges(output, signature, inputs=inputs, outputs=outputs, edit=edit)
+
+
+def _not_contradicted(spec: TensorSpec, traced: Any) -> TensorSpec:
+    """An output with the traced shape where its file declares another one: the runtime of the source does not mind either."""
+    if spec.shape is None or traced.shape.rank is None:
+        return spec
+    pairs = list(zip(spec.shape, traced.shape, strict=False))
+    fits = len(spec.shape) == traced.shape.rank and all(isinstance(mine, str) or size in (None, mine) for mine, size in pairs)
+    sizes = [dynamic_dim(spec.name, axis) if size is None else int(size) for axis, size in enumerate(traced.shape)]
+    return spec if fits else replace(spec, shape=tuple(sizes))
 
 
 def _give_ranks(file: Any, signature: Signature) -> None:
@@ -119,7 +135,8 @@ def _traced(model: ir.Model, weights: list[ir.Value], signature: Signature, scop
         outside = dict(zip(weights, tensors[count:], strict=True))
         function = OnnxFunction(model, lambda: _Backend(outside, scopes))
         # An identity each, because one tensor may be two outputs, or an input.
-        return [tf.identity(result) for result in function(*tensors[:count])]
+        with for_litert():
+            return [tf.identity(result) for result in function(*tensors[:count])]
 
     specs = tensor_specs(signature.inputs, [f"input_{k}" for k in range(count)])
     specs += [

@@ -7,7 +7,7 @@ shape is computed from data, so the check traces, and the conversion that follow
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import Checked, Made, node_gap, refused
@@ -17,7 +17,10 @@ from convkit.legalization.target import Finding, Verdict
 from convkit.signature import Signature
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
+    import torch
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -58,20 +61,37 @@ def _make(request: ConversionRequest, output: Path) -> Made:
 
     if request.signature is None:
         raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
-    examples = _stand_ins(request.signature) if request.examples is None else load_arrays(request.examples)
+    given = {} if request.examples is None else load_arrays(request.examples)
     model = preparation.load(request.source.path)
     findings = legalize(model, operators())
     if any(f.verdict is Verdict.GAP for f in findings):
         return refused(findings, (), CONVERTER.name)
     try:
         with traceback.preserve_node_meta():  # the names of the ONNX nodes, for what later converters have to say
-            program = pytorch_capture.export(OnnxModule(model).eval(), request.signature, examples)
+            program = _program(OnnxModule(model).eval(), request.signature, given)
     except ConversionError as error:
         return refused(
             findings, [node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)], CONVERTER.name, error
         )
     pytorch_capture.save(program, request.signature, output)
     return Made(findings, notes=pytorch_capture.limits(program, request.signature), kept=program)
+
+
+def _program(module: Any, signature: Signature, given: Mapping[str, np.ndarray]) -> torch.export.ExportedProgram:
+    """The traced program; with the user's own sizes where the model does not take others (a batch that must be 1)."""
+    from convkit.loading import pytorch_capture
+
+    stand_ins = _stand_ins(signature, given)
+    try:
+        return pytorch_capture.export(module, signature, stand_ins)
+    except ConversionError:
+        if all(stand_ins[name].shape == array.shape for name, array in given.items()):
+            raise
+        try:
+            return pytorch_capture.export(module, signature, given, free=True)
+        except ConversionError:
+            pass  # the first reason is the better one
+        raise
 
 
 def _deliver(request: ConversionRequest, made: Made) -> None:
@@ -85,13 +105,24 @@ def _deliver(request: ConversionRequest, made: Made) -> None:
 _checked = Checked(_make, _deliver)
 
 
-def _stand_ins(signature: Signature) -> dict[str, np.ndarray]:
+def _stand_ins(signature: Signature, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays of zeros for a trace, which looks at shapes only.
 
-    Every dynamic dimension gets a size of its own, so that none is mistaken for another, and one that what halves its input
-    several times can divide.
+    The user's sizes, where they are distinct and not 1: torch takes a size of 1 for a promise, and one of two that are equal
+    for the other. Any other dynamic dimension gets a size of its own: a large one that what halves its input several times can
+    divide; a small one where the user's model is known to run at 1.
     """
     import numpy as np
 
-    sizes = {symbol: 64 + 32 * position for position, symbol in enumerate(signature.dynamic_dims)}
+    own = {
+        dim: size
+        for spec in signature.inputs
+        for dim, size in zip(spec.shape or (), given[spec.name].shape if spec.name in given else (), strict=False)
+        if isinstance(dim, str)
+    }
+    primes = (p for p in (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47) if p not in own.values())
+    sizes: dict[str, int] = {}
+    for position, symbol in enumerate(signature.dynamic_dims):
+        size = own.get(symbol, 64 + 32 * position)
+        sizes[symbol] = size if size > 1 else next(primes)
     return {spec.name: np.zeros(spec.concrete(sizes, 64), spec.dtype) for spec in signature.inputs}

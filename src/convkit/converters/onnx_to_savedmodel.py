@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from convkit.arrays import load_arrays
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import Checked, Made, node_gap, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
+from convkit.signature import Signature
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -45,6 +48,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 def _make(request: ConversionRequest, output: Path) -> Made:
     from convkit.interpreters.tensorflow.importer import OnnxFunction
     from convkit.interpreters.tensorflow.table import operators
+    from convkit.interpreters.tensorflow.variables import VariableBackend, exceeds_a_graph
     from convkit.legalization.onnx import preparation
     from convkit.legalization.onnx.rewriting import legalize
     from convkit.loading.savedmodel_writer import write_saved_model
@@ -57,7 +61,8 @@ def _make(request: ConversionRequest, output: Path) -> Made:
     if any(f.verdict is Verdict.GAP for f in findings):
         return refused(findings, (), CONVERTER.name)
     inputs, outputs = [v.name for v in model.graph.inputs], [v.name for v in model.graph.outputs]
-    function = OnnxFunction(model)
+    variables: dict[Any, Any] = {}
+    function = OnnxFunction(model, partial(VariableBackend, variables)) if exceeds_a_graph(model) else OnnxFunction(model)
 
     def call(tensors: Sequence[Any]) -> list[Any]:
         given = dict(zip(signature.input_names, tensors, strict=True))
@@ -65,7 +70,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         return [results[name] for name in signature.output_names]
 
     try:
-        write_saved_model(output, signature, call)
+        write_saved_model(output, signature, call, shapes=_shapes(request, signature))
     except ConversionError as error:
         shutil.rmtree(output, ignore_errors=True)
         gap = node_gap(error)
@@ -75,6 +80,13 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         shutil.rmtree(output, ignore_errors=True)
         raise
     return Made(findings)
+
+
+def _shapes(request: ConversionRequest, signature: Signature) -> list[tuple[int, ...]] | None:
+    if request.examples is None:
+        return None
+    examples = load_arrays(request.examples)
+    return [examples[name].shape for name in signature.input_names]
 
 
 _checked = Checked(_make)

@@ -6,12 +6,11 @@ called legal has run, and what is called a gap has failed. See `convkit.legaliza
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.converters._checked import Checked, Made, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
@@ -39,23 +38,8 @@ CONVERTER = Converter(
 _HINT = "replace it in the model, or see `convkit plan` for another route"
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What became of a model.
-
-    Attributes:
-        findings: The verdict on every operator.
-        path: The file, None where there is a gap.
-        error: Why there is none.
-    """
-
-    findings: list[Finding]
-    path: Path | None = None
-    error: ConversionError | None = None
-
-
-_made: dict[tuple[Any, ...], _Made] = {}
-"""The last model that was checked; `convert` follows `check`."""
+_LARGEST = (1 << 31) - (1 << 24)
+"""Bytes of weights that a LiteRT file can hold: offsets in a flatbuffer are 32 bits wide and signed."""
 
 
 def check(request: ConversionRequest) -> list[Finding]:
@@ -64,9 +48,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     Raises:
         ConversionError: The model cannot be read.
     """
-    _made.clear()
-    made = _made[_key(request)] = _make(request, request.output.with_name(f"{request.output.name}.checked.tflite"))
-    return made.findings
+    return _checked.check(request)
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -75,21 +57,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     Raises:
         ConversionError: An operator has no counterpart, or LiteRT does not run the file.
     """
-    made = _made.pop(_key(request), None)
-    if made is None or made.path is None or not made.path.exists():
-        made = _make(request, request.output)
-    if made.error is not None:
-        request.output.unlink(missing_ok=True)
-        raise made.error
-    assert made.path is not None
-    if made.path != request.output:
-        shutil.move(made.path, request.output)
-    return ConversionOutcome(_notes(made.findings))
-
-
-def _key(request: ConversionRequest) -> tuple[Any, ...]:
-    stamp = request.source.path.stat()
-    return str(request.source.path), stamp.st_mtime_ns, stamp.st_size, request.signature, request.examples
+    return _checked.convert(request)
 
 
 def _notes(findings: list[Finding]) -> tuple[str, ...]:
@@ -97,7 +65,7 @@ def _notes(findings: list[Finding]) -> tuple[str, ...]:
     return tuple(rewritten)
 
 
-def _make(request: ConversionRequest, output: Path) -> _Made:
+def _make(request: ConversionRequest, output: Path) -> Made:
     from convkit.converters import _litert_tracing as tracing
     from convkit.converters._litert_trial import trouble
     from convkit.interpreters.interpreter import NodeError
@@ -107,30 +75,30 @@ def _make(request: ConversionRequest, output: Path) -> _Made:
     if signature is None:
         raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
     model = preparation.load(request.source.path)
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     findings = litert.legalize(model, as_is=bool(request.options.get("as_is")))
+    if weights > _LARGEST:
+        reason = f"{weights / 2**30:.1f} GiB of weights, and a LiteRT file holds 2"
+        return refused(findings, [Finding("the graph", 1, Verdict.GAP, reason, hint=_HINT)], CONVERTER.name)
     if any(f.verdict is Verdict.GAP for f in findings):
-        return _Made(findings, None, _error("; ".join(str(f) for f in findings if f.verdict is Verdict.GAP)))
+        return refused(findings, (), CONVERTER.name)
     try:
         tracing.write(model, signature, output)
         complaint = trouble(output, signature, request.examples)
     except NodeError as error:
-        return _refused(findings, [(error.operator, error.reason, error.place)], output)
+        gaps = [(error.operator, error.reason, error.place)]
     except tracing.LoweringError as error:
-        return _refused(findings, _named(error, model), output)
-    if complaint:
-        return _refused(findings, [(_only_operator(findings), complaint, "")], output)
-    return _Made(findings, output)
-
-
-def _refused(findings: list[Finding], found: list[tuple[str, str, str]], output: Path) -> _Made:
-    """The findings with these gaps (operator, reason, place) in front."""
+        gaps = _named(error, model)
+    else:
+        gaps = [(_only_operator(findings), complaint, "")] if complaint else []
+    if not gaps:
+        return Made(findings, notes=_notes(findings))
     output.unlink(missing_ok=True)
-    gaps = [Finding(o, 1, Verdict.GAP, reason, (where,) if where else (), _HINT) for o, reason, where in found]
-    return _Made([*gaps, *findings], None, _error("; ".join(f"{g.operator}: {g.reason}" for g in gaps)))
+    told = [Finding(o, 1, Verdict.GAP, reason, (where,) if where else (), _HINT) for o, reason, where in gaps]
+    return refused(findings, told, CONVERTER.name)
 
 
-def _error(message: str) -> ConversionError:
-    return ConversionError(message, component=CONVERTER.name, hint=_HINT)
+_checked = Checked(_make)
 
 
 def _named(error: tracing.LoweringError, model: ir.Model) -> list[tuple[str, str, str]]:

@@ -17,7 +17,10 @@ import numpy as np
 from convkit.interpreters.host import minimum
 from convkit.interpreters.operators import UnsupportedError
 
-__all__ = ["ResampledAxis", "nearest", "resampled_axes", "taps"]
+__all__ = ["ResampledAxis", "nearest", "resampled_axes", "rounded", "taps"]
+
+_TIE = 1e-6
+"""How near to the middle of two elements a coordinate counts as in the middle (as measured in ONNX Runtime 1.31)."""
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,19 @@ def nearest(axis: ResampledAxis, numeric: Any, transformation: str, rounding: st
     if rounding == "":
         shrinks = axis.scale is not None and axis.scale < 1
         rounding = "ceil" if shrinks else "floor"
+    return numeric.clip(rounded(x, numeric, rounding), 0, axis.before - 1)
+
+
+def rounded(x: Any, numeric: Any, rounding: str) -> Any:
+    """Coordinates as whole numbers by `nearest_mode`."""
+    base = numeric.floor(x)
     if rounding == "floor":
-        index = numeric.floor(x)
-    elif rounding == "ceil":
-        index = numeric.ceil(x)
-    elif rounding == "round_prefer_ceil":
-        index = numeric.floor(x + 0.5)
-    else:
-        index = numeric.ceil(x - 0.5)
-    return numeric.clip(index, 0, axis.before - 1)
+        return base
+    if rounding == "ceil":
+        return numeric.ceil(x)
+    past_the_middle = x - base - 0.5
+    is_above = past_the_middle > -_TIE if rounding == "round_prefer_ceil" else past_the_middle >= _TIE
+    return numeric.where(is_above, base + 1, base)
 
 
 def taps(

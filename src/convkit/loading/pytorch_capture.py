@@ -5,9 +5,12 @@ who holds a live module.
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ import numpy as np
 from convkit.errors import ConversionError
 from convkit.loading import pytorch as loading
 from convkit.loading.module_factories import one_line
+from convkit.loading.pytorch_assertions import allow_one, input_sizes, serialisable, unsolved
 from convkit.signature import Signature
 
 if TYPE_CHECKING:
@@ -30,8 +34,29 @@ _CONSTRAINED = "Constraints violated"
 
 _SUGGESTION = re.compile(r"(?P<symbol>\w+) = Dim\('\w+'(?:, min=(?P<low>\d+))?(?:, max=(?P<high>\d+))?\)")
 
+_ENDLESS = 999_999_999
+"""From here on an upper bound is no limit of the model: torch's own, or the largest number of some integer."""
 
-def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -> torch.export.ExportedProgram:
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One way to trace.
+
+    Attributes:
+        dims: The torch dimension of every symbol.
+        oblivious: Do not tell a size of 1 from larger ones, which torch does at every slice of a dynamic axis (`x[1:-1]`,
+            `x[::2]`) though the result is the same.
+        deferred: Check in the program what the model demands of its sizes, where it cannot be said as a range.
+    """
+
+    dims: Mapping[str, Any]
+    oblivious: bool = False
+    deferred: bool = False
+
+
+def export(
+    module: Any, signature: Signature, feeds: Mapping[str, np.ndarray], *, free: bool = False
+) -> torch.export.ExportedProgram:
     """Exports a module with exactly the dynamic dimensions of the signature.
 
     Where the model itself limits a dimension (a table of positions), the program has that limit: see `limits`.
@@ -40,6 +65,7 @@ def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -
         module: Anything callable that torch.export traces, in eval mode.
         signature: Names of inputs and outputs, and which dimensions are dynamic.
         feeds: One example array per input; dynamic dimensions have a size of at least 2.
+        free: Leave all to the program's checks at once: sizes of 1, and dimensions of one name that differ.
 
     Raises:
         ConversionError: The module specialises a dimension that should be dynamic, or cannot be traced.
@@ -48,11 +74,18 @@ def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -
 
     root = loading.root_module(module, signature.input_names)
     arguments = tuple(loading.to_torch(feeds[t.name], t.dtype) for t in signature.inputs)
-    symbols = {s: torch.export.Dim(s, min=1) for s in signature.dynamic_dims}
+    # torch wants identifiers; ours ("p2o.DynamicDimension.0") stay in the signature.
+    names = {symbol: f"d{position}" for position, symbol in enumerate(signature.dynamic_dims)}
+    if all(symbol.isidentifier() and not keyword.iskeyword(symbol) for symbol in names):
+        names = {symbol: symbol for symbol in names}
+    symbols = {symbol: torch.export.Dim(name, min=1) for symbol, name in names.items()}
+    anything = _Attempt(dict.fromkeys(symbols, torch.export.Dim.AUTO), oblivious=True, deferred=True)
     try:
-        return _traced(root, arguments, signature, symbols)
+        if free:
+            return _traced(root, arguments, signature, anything)
+        return _traced(root, arguments, signature, _Attempt(symbols))
     except Exception as error:
-        if symbols and _CONSTRAINED in str(error):
+        if symbols and _CONSTRAINED in str(error) and not free:
             return _traced_or_limited(root, arguments, signature, symbols, error)
         raise _refused(error, symbols) from error
 
@@ -60,47 +93,85 @@ def export(module: Any, signature: Signature, feeds: Mapping[str, np.ndarray]) -
 def _traced_or_limited(
     root: torch.nn.Module, arguments: tuple[torch.Tensor, ...], signature: Signature, symbols: Mapping[str, Any], error: Exception
 ) -> torch.export.ExportedProgram:
-    """Traces again without telling a size of 1 from larger ones, which torch does at every slice of a dynamic axis
-    (`x[1:-1]`, `x[::2]`) though the result is the same; then with the limits that torch suggests.
+    """Traces again where torch found that a dimension cannot have every size, with more and more left to the program's checks.
+
+    The limits that torch suggests come in between: they become part of the program's dimensions, where `limits` finds them.
     """
-    from torch.fx.experimental import _config
+    import torch
 
     limited = _limited(str(error), symbols)
-    attempts = [(symbols, True)] + ([(limited, False), (limited, True)] if limited is not None else [])
-    for dims, oblivious in attempts:
+    free = dict.fromkeys(symbols, torch.export.Dim.AUTO)
+    attempts = [_Attempt(symbols, oblivious=True)]
+    attempts += [_Attempt(limited), _Attempt(limited, oblivious=True)] if limited is not None else []
+    attempts += [_Attempt(free, oblivious=True, deferred=True)]
+    for attempt in attempts:
         try:
-            with _config.patch(backed_size_oblivious=oblivious):
-                return _traced(root, arguments, signature, dims)
+            return _traced(root, arguments, signature, attempt)
         except Exception as next_error:
             last = next_error
     raise _refused(last, symbols) from last
 
 
 def _traced(
-    root: torch.nn.Module, arguments: tuple[torch.Tensor, ...], signature: Signature, symbols: Mapping[str, Any]
+    root: torch.nn.Module, arguments: tuple[torch.Tensor, ...], signature: Signature, attempt: _Attempt
 ) -> torch.export.ExportedProgram:
     import torch
+    from torch.fx.experimental import _config
 
     # torch.export matches these to the arguments by position when they come as a tuple.
     shapes = tuple(
-        {axis: symbols[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None for t in signature.inputs
+        {axis: attempt.dims[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None for t in signature.inputs
     )
-    with torch.no_grad():
-        program = torch.export.export(root, arguments, dynamic_shapes=shapes if symbols else None, strict=False)
-    _drop_leftovers(program)
+    solver = unsolved() if attempt.deferred else nullcontext()
+    with torch.no_grad(), solver, _config.patch(backed_size_oblivious=attempt.oblivious):
+        program = torch.export.export(
+            root,
+            arguments,
+            dynamic_shapes=shapes if attempt.dims else None,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=attempt.deferred,
+        )
+    if fixed := _fixed(program, signature):
+        raise ConversionError(f"the model fixes the dimension {', '.join(fixed)}", component="torch.export")
+    if attempt.deferred:
+        serialisable(program)
+        allow_one(program, root, lambda sizes: _resized(arguments, signature, sizes), _owners(program, signature))
     return program
 
 
-def _drop_leftovers(program: torch.export.ExportedProgram) -> None:
-    """Deletes constants that torch has left in the bodies of control flow without using them, and then cannot decompose."""
+def _owners(program: torch.export.ExportedProgram, signature: Signature) -> dict[Any, str]:
+    """The dimension that every symbol of a program's inputs stands for."""
+    found: dict[Any, str] = {}
+    for spec, sizes in zip(signature.inputs, input_sizes(program), strict=True):
+        for dim, size in zip(spec.shape or (), sizes, strict=True):
+            if isinstance(dim, str):
+                found.setdefault(size.node.expr, dim)
+    return found
+
+
+def _resized(
+    arguments: tuple[torch.Tensor, ...], signature: Signature, sizes: Mapping[str, int]
+) -> tuple[torch.Tensor, ...]:
+    """The arguments with other sizes: zeros for whole numbers, which may be indices, else noise."""
     import torch
 
-    for module in program.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule) and module is not program.graph_module:
-            used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
-            names = [n for n in (*vars(module), *module._buffers) if n.startswith("_tensor_constant") and n not in used]
-            for name in names:
-                delattr(module, name)
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for spec, argument in zip(signature.inputs, arguments, strict=True):
+        shape = [sizes.get(str(d), n) for d, n in zip(spec.shape or (), argument.shape, strict=True)]
+        noise = torch.rand(shape, generator=generator) if argument.is_floating_point() else torch.zeros(shape)
+        found.append(noise.to(argument.dtype))
+    return tuple(found)
+
+
+def _fixed(program: torch.export.ExportedProgram, signature: Signature) -> list[str]:
+    """Dynamic dimensions that have become numbers, or multiples of others, in a program."""
+    return [
+        f"{dim} to {size}"
+        for spec, sizes in zip(signature.inputs, input_sizes(program), strict=True)
+        for dim, size in zip(spec.shape or (), sizes, strict=True)
+        if isinstance(dim, str) and not getattr(getattr(getattr(size, "node", None), "expr", None), "is_symbol", False)
+    ]
 
 
 def _limited(message: str, symbols: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -112,13 +183,14 @@ def _limited(message: str, symbols: Mapping[str, Any]) -> dict[str, Any] | None:
 
     _, _, suggested = message.partition("Suggested fixes:")
     found = dict(symbols)
+    by_name = {dim.__name__: symbol for symbol, dim in symbols.items()}
     lines = [line.strip() for line in suggested.partition("\n\n")[0].splitlines() if line.strip()]
     for line in lines:
         match = _SUGGESTION.fullmatch(line)
-        if match is None or match["symbol"] not in symbols:
+        if match is None or match["symbol"] not in by_name:
             return None
         low, high = int(match["low"] or 1), int(match["high"]) if match["high"] else None
-        found[match["symbol"]] = torch.export.Dim(match["symbol"], min=max(low, 1), max=high)
+        found[by_name[match["symbol"]]] = torch.export.Dim(match["symbol"], min=max(low, 1), max=high)
     return found if lines else None
 
 
@@ -134,16 +206,20 @@ def _refused(error: Exception, symbols: Mapping[str, Any]) -> ConversionError:
 
 def limits(program: torch.export.ExportedProgram, signature: Signature) -> tuple[str, ...]:
     """What a user should know of the sizes that a captured program takes, one sentence per limited dimension."""
-    names = program.graph_signature.user_inputs
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     found: dict[str, str] = {}
-    for name, spec in zip(names, signature.inputs, strict=False):
-        node = nodes.get(str(name))
-        sizes = getattr(node.meta.get("val"), "shape", ()) if node is not None else ()
-        for size, dim in zip(sizes, spec.shape or (), strict=False):
-            allowed = program.range_constraints.get(getattr(getattr(size, "node", None), "expr", None))
-            if isinstance(dim, str) and allowed is not None and allowed.upper < 1 << 31:
+    owners: dict[Any, str] = {}
+    for spec, sizes in zip(signature.inputs, input_sizes(program), strict=False):
+        for dim, size in zip(spec.shape or (), sizes, strict=False):
+            symbol = getattr(getattr(size, "node", None), "expr", None)
+            if not isinstance(dim, str) or symbol is None:
+                continue
+            if (same := owners.setdefault(symbol, dim)) != dim:
+                found[f"{dim}="] = f"dimension {dim} must be equal to {same} in this model"
+            allowed = program.range_constraints.get(symbol)
+            if allowed is not None and allowed.upper < _ENDLESS:
                 found[dim] = f"dimension {dim} takes sizes up to {allowed.upper}, the model's own limit"
+            elif allowed is not None and allowed.lower > 1:
+                found[dim] = f"dimension {dim} takes sizes from {allowed.lower} up, the model's own limit"
     return tuple(found.values())
 
 

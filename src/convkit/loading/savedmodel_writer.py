@@ -31,14 +31,18 @@ def write_saved_model(
     signature: Signature,
     call: Callable[[Sequence[Any]], Sequence[Any]],
     tracked: Any = None,
+    shapes: Sequence[Sequence[int]] | None = None,
 ) -> None:
     """Traces `call` at the signature's shapes and writes a SavedModel with that one signature.
+
+    Where an output of the signature contradicts what tracing knows (files declare wrong shapes), tracing is right.
 
     Args:
         output: The directory to write; does not exist yet.
         signature: Names, order, dtypes and dimensions of the inputs and outputs.
         call: Takes tensors in the order of `signature.inputs`, returns tensors in the order of `signature.outputs`.
         tracked: What holds the variables and tables that `call` uses: a Keras model, a tf.Module, a loaded SavedModel.
+        shapes: Of example inputs; they tell whether a size is fixed that tracing lost, or wrongly declared.
 
     Raises:
         ConversionError: when `call` cannot be traced, or its outputs do not fit the signature.
@@ -50,8 +54,12 @@ def write_saved_model(
 
     def edge(*tensors: Any) -> dict[str, Any]:
         results = call(tensors)
+        wanted = [_lost_sizes(result, spec) for result, spec in zip(results, signature.outputs, strict=True)]
+        if shapes is not None and any(w is not None for w in wanted):
+            wanted = _without_contradicted(wanted, call, signature, shapes)
         # An identity each, because one tensor may be two outputs, or an input.
-        return {spec.name: tf.identity(_pinned(result, spec)) for spec, result in zip(signature.outputs, results, strict=True)}
+        pinned = [r if w is None else tf.ensure_shape(r, w) for r, w in zip(results, wanted, strict=True)]
+        return {spec.name: tf.identity(result) for spec, result in zip(signature.outputs, pinned, strict=True)}
 
     try:
         traced = tf.function(edge, input_signature=tensor_specs(signature.inputs, names), autograph=False)
@@ -75,18 +83,46 @@ def write_saved_model(
     extra.write_text(json.dumps({signature.name: signature.to_json()}, indent=1) + "\n")
 
 
-def _pinned(tensor: Any, spec: TensorSpec) -> Any:
-    """The tensor with the signature's static sizes, where tracing lost them."""
-    import tensorflow as tf
-
-    if spec.shape is None:
-        return tensor
+def _lost_sizes(tensor: Any, spec: TensorSpec) -> list[int | None] | None:
+    """The signature's static sizes, where tracing lost some; None where there is nothing to add, or another rank."""
     if tensor.dtype.name != spec.dtype:
         raise ConversionError(f"the output {spec} is traced as {tensor.dtype.name}", component="TensorFlow")
-    known = [None if isinstance(d, str) else d for d in spec.shape]
-    if tensor.shape.rank is None or any(w is not None and h is None for w, h in zip(known, tensor.shape, strict=True)):
-        return tf.ensure_shape(tensor, known)
-    return tensor
+    if spec.shape is None:
+        return None
+    declared = [None if isinstance(d, str) else d for d in spec.shape]
+    if tensor.shape.rank is None:
+        return declared
+    if tensor.shape.rank != len(declared):
+        return None
+    sizes = [d if known is None else known for d, known in zip(declared, tensor.shape, strict=True)]
+    return None if sizes == tensor.shape.as_list() else sizes
+
+
+def _without_contradicted(
+    wanted: Sequence[list[int | None] | None],
+    call: Callable[[Sequence[Any]], Sequence[Any]],
+    signature: Signature,
+    shapes: Sequence[Sequence[int]],
+) -> list[list[int | None] | None]:
+    """The sizes without those that come out otherwise at the shapes of the examples: no model has them at all sizes."""
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec(shape, spec.dtype) for spec, shape in zip(signature.inputs, shapes, strict=True)]
+    try:
+        with tf.init_scope():
+            traced = tf.function(lambda *tensors: list(call(tensors)), autograph=False).get_concrete_function(*specs)
+    except Exception:  # what is wrong is told when the examples are run
+        return list(wanted)
+    found = [t.shape for t in traced.outputs]
+    return [None if w is None else _consistent(w, shape) for w, shape in zip(wanted, found, strict=True)]
+
+
+def _consistent(wanted: list[int | None], found: Any) -> list[int | None] | None:
+    if found.rank is None:
+        return wanted
+    if found.rank != len(wanted):
+        return None
+    return [w if known in (None, w) else None for w, known in zip(wanted, found, strict=True)]
 
 
 def _rename_inputs(path: Path, signature: Signature, names: Mapping[str, str]) -> None:

@@ -159,10 +159,15 @@ def _cached(path: Path, stamp: Path, load: Callable[[], Any]) -> Any:
     return _loaded[key]
 
 
+_HEADS = ("Graph execution error:", "Detected at node", "<stack traces unavailable>", 'File "')
+"""How the lines begin with which TensorFlow surrounds what went wrong while a graph ran."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an exception's message that says something, or its type."""
     lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
+    telling = (line for line in lines if line and not line.startswith(_HEADS))
+    return next(telling, next(filter(None, lines), type(error).__name__))
 
 
 def signature_function(path: Path, signature: Signature | None) -> Any:

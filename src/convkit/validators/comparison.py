@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from convkit.errors import ConversionError, InputSpecError, NoRouteError
 from convkit.formats import Variant
 from convkit.registry import installed_version, lacking_packages, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
-from convkit.signature import Signature
+from convkit.signature import Signature, TensorSpec
 from convkit.validators.domains import integer_bounds
 from convkit.validators.inputs import InputSet, generated, perturbed
 from convkit.validators.numerics import compare_output, compare_outputs
@@ -122,7 +122,9 @@ class Comparison:
             answers = _both(run_side, [pool.worker(s.host) for s in sides])
         report = ValidationReport(titled(sides[0]), titled(sides[1]))
         if info.signature is not None:
-            report.signature_differences = signature.differences(info.signature)
+            actual = _as_it_runs(signature, info.signature, trials)
+            report.signature_differences = actual.differences(info.signature)
+            report.notes += _wrongly_declared(signature, actual)
         report.tolerances = self._tolerances(signature, info)
         self._fill(report, trials, answers)
         return report, answers
@@ -261,6 +263,33 @@ def _aligned(wanted: Signature, found: Signature | None) -> Signature:
     if found is None or set(found.input_names) != set(wanted.input_names):
         return wanted
     return found if set(found.output_names) == set(wanted.output_names) else wanted
+
+
+def _as_it_runs(declared: Signature, found: Signature, trials: list[_Trial]) -> Signature:
+    """The source's signature, with the target's shape for an output that the source itself does not return as it declares it."""
+    ran = [(_sizes(declared, load_arrays(t.inputs)), load_arrays(t.expected)) for t in trials if t.expected.exists()]
+    theirs = {t.name: t for t in found.outputs}
+
+    def fits(spec: TensorSpec) -> bool:
+        return all(_fits(result[spec.name].shape, spec, sizes) for sizes, result in ran if spec.name in result)
+
+    def actual(spec: TensorSpec) -> TensorSpec:
+        other = theirs.get(spec.name, spec)
+        return spec if fits(spec) or not fits(other) else replace(spec, shape=other.shape)
+
+    return replace(declared, outputs=tuple(actual(spec) for spec in declared.outputs))
+
+
+def _fits(shape: tuple[int, ...], spec: TensorSpec, sizes: Mapping[str, int]) -> bool:
+    if spec.shape is None:
+        return True
+    wanted = [sizes.get(d, size) if isinstance(d, str) else d for d, size in zip(spec.shape, shape, strict=False)]
+    return len(shape) == len(spec.shape) and wanted == list(shape)
+
+
+def _wrongly_declared(declared: Signature, actual: Signature) -> list[str]:
+    pairs = zip(declared.outputs, actual.outputs, strict=True)
+    return [f"the source declares its output {mine}, and returns {real}" for mine, real in pairs if mine.shape != real.shape]
 
 
 def _is_quantized(info: ModelInfo) -> bool:

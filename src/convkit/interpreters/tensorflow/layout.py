@@ -5,7 +5,9 @@ One spatial axis becomes two, of which the first has size 1: neither TensorFlow'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +21,9 @@ __all__ = [
     "at_trace_time",
     "channels_first",
     "channels_last",
+    "for_litert",
     "in_single_precision",
+    "is_for_litert",
     "is_same_padding",
     "over_channels",
     "padded",
@@ -59,6 +63,24 @@ def in_single_precision(compute: Callable[..., Any], *tensors: Any) -> Any:
     return tf.cast(compute(*(None if t is None else tf.cast(t, tf.float32) for t in tensors)), dtype)
 
 
+_FOR_LITERT = ContextVar("for_litert", default=False)
+
+
+@contextmanager
+def for_litert() -> Iterator[None]:
+    """What is traced inside is never run by TensorFlow itself, whose kernels take less than LiteRT's here and there."""
+    token = _FOR_LITERT.set(True)
+    try:
+        yield
+    finally:
+        _FOR_LITERT.reset(token)
+
+
+def is_for_litert() -> bool:
+    """Whether `for_litert` surrounds this."""
+    return _FOR_LITERT.get()
+
+
 def is_same_padding(axes: Sequence[WindowAxis]) -> bool:
     """Whether TensorFlow's padding "SAME" is the padding of these axes."""
     return all(_is_same(axis) for axis in axes)
@@ -83,7 +105,8 @@ def padded(x: Any, amounts: Sequence[tuple[Any, Any]], value: Any = 0) -> Any:
     pairs = [(0, 0), *amounts, (0, 0)]
     is_static = all(isinstance(n, int) for pair in pairs for n in pair)
     paddings = pairs if is_static else tf.stack([tf.stack([size_tensor(n) for n in pair]) for pair in pairs])
-    return tf.pad(x, paddings, constant_values=tf.cast(value, x.dtype))
+    # With a zero of Python's it is LiteRT's PAD, with a tensor its PADV2, which the fast kernels lack.
+    return tf.pad(x, paddings, constant_values=tf.cast(value, x.dtype) if value else 0)
 
 
 def shortened(x: Any, lengths: Sequence[Any]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.operators.shapes import wanted_sizes
 from convkit.interpreters.tensorflow.sizes import as_sizes, known, product, shape_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operators
-from convkit.interpreters.tensorflow.transposed import Order, Transposed, in_order, plain, transposed
+from convkit.interpreters.tensorflow.transposed import Order, Transposed, at_trace_time, expanded, in_order, plain, transposed
 
 __all__ = ["propagated"]
 
@@ -100,26 +100,23 @@ def _operand(argument: Any, order: Order, rank: int) -> Any:
     if not isinstance(argument, (tf.Tensor, Transposed)):
         return argument
     if isinstance(argument, tf.Tensor) and argument.shape.num_elements() == 1:
-        return argument
+        # As a scalar, for which the converter to LiteRT looks where it recognises activations.
+        return at_trace_time(argument, lambda tensor: tf.reshape(tensor, []))
     missing = rank - argument.shape.rank
     aligned: list[int | None] = [None if axis is None or axis < missing else axis - missing for axis in order]
     while aligned and aligned[0] is None:
         del aligned[0]
-    return _without_ones(in_order(argument, tuple(aligned)))
+    held = in_order(argument, tuple(aligned))
+    return held if isinstance(argument, Transposed) else _without_ones(held)  # one operand keeps all axes
 
 
 def _without_ones(tensor: Any) -> Any:
     """A constant per channel as a vector, for which the converter to LiteRT looks."""
     if tensor.shape.rank < 2 or tensor.shape[0] != 1:
         return tensor
+    ones = next((k for k, size in enumerate(tensor.shape) if size != 1), tensor.shape.rank - 1)
     static = tf.get_static_value(tensor)
-    return tensor if static is None else tf.constant(static.reshape(_trimmed(static.shape)))
-
-
-def _trimmed(shape: Sequence[int]) -> Sequence[int]:
-    while len(shape) > 1 and shape[0] == 1:
-        shape = shape[1:]
-    return shape
+    return tensor if static is None else tf.constant(static.reshape(static.shape[ones:]))
 
 
 def _along_axis(default: int) -> _Rule:
@@ -167,11 +164,9 @@ def _reduce(compute: _Compute, arguments: list[Any], attributes: Mapping[str, An
     chosen = [] if axes is None else [int(axis) % x.rank for axis in np.asarray(axes).flat]
     if not chosen:
         return NotImplemented
-    positions = [x.position(axis) for axis in chosen]
-    if given is None:
-        result = compute([x.held], {**attributes, "axes": positions})
-    else:
-        result = compute([x.held, np.array(positions)], attributes)
+    held = [x.position(axis) for axis in chosen]
+    called = ([x.held], {**attributes, "axes": held}) if given is None else ([x.held, np.array(held)], attributes)
+    result = compute(*called)
     return _in(x.order if attributes.get("keepdims", 1) else _without(x.order, chosen), result)
 
 
@@ -244,7 +239,7 @@ def _unsqueeze(compute: _Compute, arguments: list[Any], attributes: Mapping[str,
             moved[moved.index(None)] = new
         else:
             position = moved.index(new - 1) + 1 if new else 0
-            held = tf.expand_dims(held, position)
+            held = expanded(held, position)
             moved.insert(position, new)
         order = tuple(moved)
     return transposed(held, order)
@@ -255,7 +250,7 @@ def _reshape(compute: _Compute, arguments: list[Any], attributes: Mapping[str, A
     if not isinstance(x, Transposed) or isinstance(shape, tf.Tensor):
         return NotImplemented
     own = sizes_of(x)
-    return _regrouped(x, own, wanted_sizes(shape, own, bool(attributes.get("allowzero"))))
+    return _regrouped(x, own, wanted_sizes(shape, own, bool(attributes.get("allowzero")), attributes["node"]))
 
 
 def _flatten(compute: _Compute, arguments: list[Any], attributes: Mapping[str, Any]) -> Any:
@@ -264,21 +259,19 @@ def _flatten(compute: _Compute, arguments: list[Any], attributes: Mapping[str, A
 
 
 def _regrouped(x: Transposed, own: list[Any], wanted: list[Any]) -> Any:
-    """Axes parted, or joined where they are held side by side; NotImplemented where a reshape moves them."""
+    """Axes parted, or joined where they are held side by side, to which they are moved if need be."""
     wanted = _identified(own, wanted)
-    parts: dict[int, list[int]] = {}
-    held = [axis for axis in x.order if axis is not None]
-    for mine, theirs in _groups(own, wanted) or [([], [])]:
-        large = [axis for axis in mine if not _is(own[axis], 1)] or mine[:1]
-        held = [axis for axis in held if axis in large or axis not in mine]
-        if not large or large != held[held.index(large[0]) :][: len(large)]:
-            return NotImplemented
-        parts[large[0]] = theirs
-    order = tuple(new for axis in held for new in parts.get(axis, ()))
+    groups = _groups(own, wanted)
+    if groups is None:
+        return NotImplemented
+    group_of = {axis: group for group in groups for axis in group[0]}
+    sequence = list({id(group_of[axis]): group_of[axis] for axis in x.order if axis is not None}.values())
+    held = in_order(x, tuple(axis for mine, _ in sequence for axis in mine))
+    order = tuple(axis for _, theirs in sequence for axis in theirs)
     sizes = [wanted[axis] for axis in order]
     if sum(not _is_positive(size) for size in sizes) == 1:
         sizes = [size if _is_positive(size) else -1 for size in sizes]
-    return transposed(tf.reshape(x.held, shape_tensor(sizes)), order)
+    return transposed(tf.reshape(held, shape_tensor(sizes)), order)
 
 
 def _is(size: Any, number: int) -> bool:

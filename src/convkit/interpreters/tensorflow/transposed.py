@@ -12,7 +12,17 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["Order", "Transposed", "channels_last_order", "in_order", "plain", "transposed"]
+__all__ = [
+    "Order",
+    "Transposed",
+    "at_trace_time",
+    "channels_last_order",
+    "expanded",
+    "in_order",
+    "plain",
+    "squeezed",
+    "transposed",
+]
 
 Order = tuple[int | None, ...]
 """For every axis that is held the axis of the value that it is; None for an axis of size 1 that the value does not have."""
@@ -88,7 +98,7 @@ def plain(value: Any) -> Any:
 def in_order(value: Any, order: Order) -> Any:
     """The tensor that holds a value in an order. Constants are transposed while tracing."""
     if isinstance(value, Transposed):
-        return _reordered(value.held, value.order, order)
+        return value.plain() if order == tuple(range(value.rank)) else _reordered(value.held, value.order, order)
     own = tuple(range(value.shape.rank))
     return at_trace_time(value, lambda tensor: _reordered(tensor, own, order))
 
@@ -103,15 +113,40 @@ def at_trace_time(tensor: Any, function: Callable[[Any], Any]) -> Any:
     return tf.constant(result)
 
 
+def expanded(tensor: Any, axis: int) -> Any:
+    """With another axis of size 1."""
+    sizes = list(tensor.shape)
+    sizes.insert(axis, 1)
+    return _reshaped(tensor, sizes) if _is_told(sizes) else tf.expand_dims(tensor, axis)
+
+
+def squeezed(tensor: Any, axes: Sequence[int]) -> Any:
+    """Without some axes of size 1."""
+    sizes = [size for axis, size in enumerate(tensor.shape) if axis not in axes]
+    is_one = all(tensor.shape[axis] == 1 for axis in axes)
+    return _reshaped(tensor, sizes) if is_one and _is_told(sizes) else tf.squeeze(tensor, axes)
+
+
+# LiteRT's converter joins reshapes in a row, but neither EXPAND_DIMS nor SQUEEZE with them.
+
+
+def _is_told(sizes: Sequence[int | None]) -> bool:
+    return sizes.count(None) <= 1 and 0 not in sizes
+
+
+def _reshaped(tensor: Any, sizes: Sequence[int | None]) -> Any:
+    return tf.reshape(tensor, [-1 if size is None else size for size in sizes])
+
+
 def _reordered(tensor: Any, own: Order, wanted: Order) -> Any:
     if own == wanted:
         return tensor
     if None in own:
-        tensor = tf.squeeze(tensor, [k for k, axis in enumerate(own) if axis is None])
+        tensor = squeezed(tensor, [k for k, axis in enumerate(own) if axis is None])
         own = tuple(axis for axis in own if axis is not None)
     tensor = _moved(tensor, [own.index(axis) for axis in wanted if axis is not None])
     for position, axis in enumerate(wanted):
-        tensor = tf.expand_dims(tensor, position) if axis is None else tensor
+        tensor = expanded(tensor, position) if axis is None else tensor
     return tensor
 
 
@@ -121,6 +156,6 @@ def _moved(tensor: Any, permutation: list[int]) -> Any:
         return tensor
     sizes = [tensor.shape[axis] for axis in permutation]
     moving = [axis for axis in permutation if tensor.shape[axis] != 1]
-    if moving == sorted(moving) and sizes.count(None) <= 1 and 0 not in sizes:
-        return tf.reshape(tensor, [-1 if size is None else size for size in sizes])
+    if moving == sorted(moving) and _is_told(sizes):
+        return _reshaped(tensor, sizes)
     return tf.transpose(tensor, permutation)

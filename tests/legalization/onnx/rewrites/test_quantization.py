@@ -128,9 +128,30 @@ def test_matmul_integer_with_a_zero_point_per_row() -> None:
     plain.assert_same(model, feeds, target=TARGET, wanted=[wanted])
 
 
-def test_sums_too_long_to_be_exact_are_a_gap() -> None:
-    arrays = {"x": integers(np.uint8, 1, 5000), "w": integers(np.uint8, 5000, 1)}
-    assert plain.gaps(plain.legalized(model_of("MatMulInteger", arrays, opset=10)[0], TARGET)[1])
+def test_sums_that_no_float_holds_are_added_in_parts() -> None:
+    extreme = {"x": np.full((2, 9000), 255, np.uint8), "w": np.full((9000, 3), 255, np.uint8), "xz": np.uint8(0)}
+    extreme["w"][:, 1] = integers(np.uint8, 9000)
+    plain.assert_same(*model_of("MatMulInteger", extreme, opset=12), target=TARGET)
+    deep = {"x": integers(np.uint8, 1, 1000, 4, 3), "w": integers(np.uint8, 2, 1000, 3, 3, seed=2), "xz": np.uint8(7)}
+    plain.assert_same(*model_of("ConvInteger", deep, opset=10, pads=[1, 1, 1, 1], strides=[2, 1]), target=TARGET)
+
+
+def test_a_product_with_a_tensor_of_unknown_rank() -> None:
+    """Its zero point is one for all, so the rank does not matter."""
+    text = """<ir_version: 8, opset_import: ["": 13]>
+    g (uint8[n, 1, 4000] x, uint8[4000, 2] w, uint8 z) => (y) {
+      s = Squeeze(x)
+      y = MatMulInteger(s, w, z)
+    }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    feeds = {"x": integers(np.uint8, 3, 1, 4000), "w": integers(np.uint8, 4000, 2), "z": np.asarray(9, np.uint8)}
+    plain.assert_same(model, feeds, target=TARGET)
+
+
+def test_sums_over_grouped_channels_too_long_to_be_exact_are_a_gap() -> None:
+    arrays = {"x": integers(np.uint8, 1, 1000, 3, 3), "w": integers(np.uint8, 2, 500, 3, 3)}
+    assert plain.gaps(plain.legalized(model_of("ConvInteger", arrays, opset=10, group=2)[0], TARGET)[1])
 
 
 def test_dynamic_quantization_of_a_layer() -> None:

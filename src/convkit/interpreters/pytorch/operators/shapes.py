@@ -62,8 +62,8 @@ def squeeze(x, axes: Sizes | None = None, *, node):
     if axes is None:
         axes = [axis for axis, s in enumerate(x.shape) if _is(s, 1)]
         declared = node.outputs[0].shape
-        if declared is not None and len(declared) != x.dim() - len(axes):
-            raise UnsupportedError("the axes of a dynamic shape to squeeze are not given")
+        if any(not isinstance(s, int) for s in x.shape) and (declared is None or len(declared) != x.dim() - len(axes)):
+            raise UnsupportedError("without axes it also takes away a dynamic dimension of size 1; make that one static")
     for axis in sorted((int(axis) % x.dim() for axis in axes), reverse=True):
         # torch keeps an axis of another size without a word; `select` also serves a symbolic one.
         x = torch.squeeze(x, axis) if _is(x.shape[axis], 1) else torch.select(x, axis, 0)

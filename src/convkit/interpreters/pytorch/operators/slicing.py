@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import torch
 
@@ -9,6 +11,9 @@ from convkit.interpreters.operators import Either, Known, Value
 from convkit.interpreters.pytorch.backend import as_tensor
 from convkit.interpreters.pytorch.sizes import known_sizes, unbacked
 from convkit.interpreters.pytorch.table import operator
+
+_BEYOND = np.iinfo(np.int32).max
+"""Exporters write this for the end of an axis, or the same of 64 bits."""
 
 _MODES = ("constant", "reflect", "edge", "wrap")
 
@@ -38,9 +43,15 @@ def _slice(x, starts, ends, axes, steps):
 
 
 def _forwards(x, axis, start, end, step):
-    if _is(start, 0) and step == 1 and isinstance(end, int) and isinstance(x.shape[axis], int) and end >= x.shape[axis]:
+    if isinstance(end, int) and end >= _BEYOND:
+        end = sys.maxsize  # what torch takes for "to the end", without asking whether the axis is shorter
+    if _is(start, 0) and step == 1 and _reaches(end, x.shape[axis]):
         return x
     return torch.ops.aten.slice.Tensor(x, axis, start, end, step)
+
+
+def _reaches(end, length):
+    return isinstance(end, int) and (end == sys.maxsize or (isinstance(length, int) and end >= length))
 
 
 def _backwards(x, axis, start, end, step):

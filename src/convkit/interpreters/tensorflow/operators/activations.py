@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from convkit.interpreters.tensorflow.layout import in_single_precision
+from convkit.interpreters.tensorflow.layout import at_trace_time, in_single_precision
 from convkit.interpreters.tensorflow.sizes import product, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
 
@@ -28,7 +28,13 @@ def leaky_relu(x, *, alpha=0.01):
 
 @operator("PRelu", since=7)
 def prelu(x, slope):
+    """A slope per channel has all axes but the batch's, as TensorFlow Lite's PRELU wants it."""
     if x.dtype.is_floating:
+        static = tf.get_static_value(slope)
+        if static is not None and static.size == 1:
+            return tf.nn.leaky_relu(x, static.item())
+        if slope.shape.rank == 1 and x.shape.rank > 2:
+            slope = at_trace_time(slope, lambda vector: tf.reshape(vector, [1] * (x.shape.rank - 2) + [-1]))
         return tf.nn.relu(x) + tf.negative(slope) * tf.nn.relu(-x)
     return tf.where(x < 0, slope * x, x)
 
@@ -55,7 +61,9 @@ def selu(x, *, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875)
 
 @operator("HardSigmoid", since=6)
 def hard_sigmoid(x, *, alpha=0.2, beta=0.5):
-    return tf.clip_by_value(alpha * x + beta, tf.zeros([], x.dtype), tf.ones([], x.dtype))
+    """Six times as large, and by six: TensorFlow Lite fuses the bounds with the addition, and all with x · hard_sigmoid(x)."""
+    steep = x if math.isclose(alpha, 1 / 6, rel_tol=1e-7) else 6 * alpha * x
+    return tf.nn.relu6(steep + 6 * beta) * (1 / 6)
 
 
 @operator("HardSwish")

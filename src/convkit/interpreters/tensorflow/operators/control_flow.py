@@ -239,7 +239,9 @@ class _Column:
         if self._has_room:
             rows = held[0] if count is not None else held[0][:number]
         else:
-            rows = tf.reshape(held[0], tf.concat([tf.reshape(number, [1]), held[1]], 0))
+            # Known sizes as constants: LiteRT's converter sees only what the graph says, not `set_shape`.
+            row = [held[1][axis] if size is None else size for axis, size in enumerate(self._shape)]
+            rows = tf.reshape(held[0], tf.stack([number, *row]))
             rows.set_shape([count if isinstance(count, int) else None, *self._shape])
         return tf.cast(rows, self._dtype)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from convkit.interpreters.operators import UnsupportedError
@@ -10,11 +12,12 @@ from convkit.interpreters.tensorflow.layout import (
     channels_first,
     channels_last,
     in_single_precision,
+    is_for_litert,
     is_same_padding,
     padded,
     two_axes,
 )
-from convkit.interpreters.tensorflow.sizes import rank_of, shape_tensor, sizes_of
+from convkit.interpreters.tensorflow.sizes import product, rank_of, shape_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
 from convkit.interpreters.windows import WindowAxis, transposed_crops, window_axes
 
@@ -38,12 +41,16 @@ def convolution(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, ker
 
 def _convolution(x, w, b, axes: list[WindowAxis], group, rank):
     inputs = channels_last(x)
+    if inputs.shape[-1] is None and w.shape[1] is not None:
+        # The weight tells how many channels there are, without which LiteRT's converter takes no convolution.
+        inputs = tf.reshape(inputs, shape_tensor([*sizes_of(inputs)[:-1], w.shape[1] * group]))
     same = is_same_padding(axes)
     if not same:
         inputs = padded(inputs, [(a.begin, a.end) for a in axes])
     y = convolved(inputs, w, axes, group, "SAME" if same else "VALID")
     if b is not None:
-        y = tf.nn.bias_add(y, b)
+        # TensorFlow fuses a bias with the convolution before it, and its fused kernel knows no groups.
+        y = y + b if group > 1 and not is_for_litert() else tf.nn.bias_add(y, b)
     return channels_first(y, rank)
 
 
@@ -58,6 +65,8 @@ def convolved(x, w, axes: list[WindowAxis], group, padding):
     if len(axes) == 2:
         # TensorFlow's and LiteRT's kernels read the number of groups off the channels.
         return tf.raw_ops.Conv2D(input=x, filter=filters, strides=strides, padding=padding, dilations=dilations)
+    if not is_for_litert():  # TensorFlow's own kernel knows no dilation
+        filters, dilations = at_trace_time(filters, lambda f: _spread(f, axes)), [1] * 5
     parts = zip(tf.split(x, group, -1), tf.split(filters, group, -1), strict=True) if group > 1 else [(x, filters)]
     results = [
         tf.raw_ops.Conv3D(input=part, filter=weight, strides=strides, padding=padding, dilations=dilations)
@@ -92,8 +101,17 @@ def _depthwise(x, w, axes: list[WindowAxis], group, padding):
 
     strides, dilations = _per_axis(axes)
     if axes[0].kernel == 1 and axes[0].size == 1:
-        strides[1] = strides[2]  # TensorFlow's own kernel wants them equal, and here the first one moves nowhere
-    return tf.nn.depthwise_conv2d(x, at_trace_time(w, filters), strides, padding, dilations=dilations[1:3])
+        strides[1] = strides[2]  # the next is about both axes, and here the first one moves nowhere
+    # TensorFlow's own kernel wants the strides equal, and 1 for a dilated kernel; what it computes too much is left out.
+    more, is_dilated = [1, 1], any(a.dilation > 1 for a in axes)
+    if is_dilated or not is_for_litert():
+        step = 1 if is_dilated else math.gcd(*strides[1:3])
+        more = [stride // step for stride in strides[1:3]]
+        strides = [1, step, step, 1]
+    if more != [1, 1] and padding == "SAME":
+        x, padding = padded(x, [(a.begin, a.end) for a in axes]), "VALID"
+    y = tf.nn.depthwise_conv2d(x, at_trace_time(w, filters), strides, padding, dilations=dilations[1:3])
+    return y if more == [1, 1] else y[:, :: more[0], :: more[1]]
 
 
 @operator("ConvTranspose", accepts=_spatial_rank)
@@ -126,6 +144,9 @@ def transposed_convolution(
 def _transposed(x, w, b, axes: list[WindowAxis], crops, group, rank):
     inputs = channels_last(x)
     filters = at_trace_time(w, lambda weight: _spread(_filters(weight), axes))
+    if group > 1 and w.shape[0] == group and len(axes) == 2 and (pads := _pads_of_crops(axes, crops)) is not None:
+        y = _transposed_depthwise(inputs, filters, axes, pads)
+        return channels_first(y if b is None else tf.nn.bias_add(y, b), rank)
     parts = [(inputs, filters)]
     if group > 1:
         _known_channels(inputs.shape[-1], group)
@@ -133,6 +154,36 @@ def _transposed(x, w, b, axes: list[WindowAxis], crops, group, rank):
     results = [_transposed_group(part, weight, axes, crops) for part, weight in parts]
     y = tf.concat(results, -1) if group > 1 else results[0]
     return channels_first(y if b is None else tf.nn.bias_add(y, b), rank)
+
+
+def _pads_of_crops(axes: list[WindowAxis], crops):
+    """The padding of a transposed convolution as a convolution of the input with zeros in between; None where it would cut."""
+    if not all(isinstance(n, int) for crop in crops for n in crop):
+        return None
+    pads = [(a.extent - 1 - begin, a.extent - a.stride - end) for a, (begin, end) in zip(axes, crops, strict=True)]
+    return pads if all(n >= 0 for pad in pads for n in pad) else None
+
+
+def _transposed_depthwise(x, filters, axes: list[WindowAxis], pads):
+    """A filter, or several, for every channel alone: one operator in place of one for every channel.
+
+    Upsampling by a learned or bilinear kernel is of this kind. `filters` is (*kernel, multiplier, channels).
+    """
+    for position, axis in enumerate(axes):
+        x = _with_zeros_between(x, position + 1, axis.stride)
+    flipped = at_trace_time(filters, lambda f: tf.transpose(tf.reverse(f, [0, 1]), [0, 1, 3, 2]))
+    return tf.nn.depthwise_conv2d(padded(x, pads), flipped, [1, 1, 1, 1], "VALID")
+
+
+def _with_zeros_between(x, axis, stride):
+    """The elements along an axis, each with `stride` - 1 zeros behind it."""
+    if stride == 1:
+        return x
+    sizes = sizes_of(x)
+    rows = tf.reshape(x, shape_tensor([product(sizes[: axis + 1]), 1, product(sizes[axis + 1 :])]))
+    spaced = tf.pad(rows, [(0, 0), (0, stride - 1), (0, 0)])
+    sizes[axis] = sizes[axis] * stride
+    return tf.reshape(spaced, shape_tensor(sizes))
 
 
 def _spread(filters, axes: list[WindowAxis]):

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from convkit.interpreters.host import Host, maximum, minimum
 from convkit.interpreters.operators import UnsupportedError, Value
+from convkit.interpreters.resampling import rounded
 from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.layout import channels_first, channels_last, in_single_precision
 from convkit.interpreters.tensorflow.sizes import rank_of, shape_tensor, size_tensor, sizes_of
@@ -311,13 +312,7 @@ def _positions(axis: _Axis, transformation, nearest_mode):
     m = _arithmetic(axis)
     coordinates = _coordinates(axis, transformation)
     last = m.number(axis.size) - 1
-    rounded = {
-        "round_prefer_floor": lambda x: m.ceil(x - 0.5),
-        "round_prefer_ceil": lambda x: m.floor(x + 0.5),
-        "floor": m.floor,
-        "ceil": m.ceil,
-    }[nearest_mode](coordinates)
-    return m.whole(m.clip(rounded, 0, last)), (coordinates >= 0) & (coordinates <= last)
+    return m.whole(m.clip(rounded(coordinates, m, nearest_mode), 0, last)), (coordinates >= 0) & (coordinates <= last)
 
 
 def _nearest(x, axis: _Axis, transformation, nearest_mode, details):

@@ -6,28 +6,37 @@ from typing import Any
 
 import tensorflow as tf
 
+from convkit.interpreters.declared import declared_rank, squeezed_axes
 from convkit.interpreters.host import DataDependentError
 from convkit.interpreters.operators import Known, UnsupportedError, Value
 from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.layout import channels_first, channels_last
 from convkit.interpreters.tensorflow.sizes import as_sizes, is_static, product, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
-from convkit.interpreters.tensorflow.transposed import Transposed
+from convkit.interpreters.tensorflow.transposed import Transposed, expanded, squeezed
 
 
 @operator("Reshape", since=5)
-def reshape(x, shape: Value, *, allowzero=0):
+def reshape(x, shape: Value, *, allowzero=0, node):
     """0 copies the dimension of the same position, -1 takes what is left."""
-    return tf.reshape(x, shape_tensor(wanted_sizes(shape, sizes_of(x), bool(allowzero))))
+    return tf.reshape(x, shape_tensor(wanted_sizes(shape, sizes_of(x), bool(allowzero), node)))
 
 
-def wanted_sizes(shape: Value, own: list[Any], allowzero: bool) -> list[Any]:
+def wanted_sizes(shape: Value, own: list[Any], allowzero: bool, node: Any) -> list[Any]:
     """What a tensor of the sizes `own` is reshaped to; -1 where only TensorFlow finds out."""
     wanted, from_data = as_sizes(shape), isinstance(shape, tf.Tensor)
+    if wanted and own and _keeps_batch(node):
+        wanted[0] = own[0]  # not that of another tensor, or a -1: so it is told that nothing moves between samples
     sizes = wanted if allowzero else [_copied(size, position, own, from_data) for position, size in enumerate(wanted)]
     if any(not isinstance(size, Size) and size == -1 for size in sizes):
         sizes = _with_rest(sizes, own)
     return sizes
+
+
+def _keeps_batch(node):
+    """Whether inference found that the first axis stays."""
+    before, after = (None if v.shape is None or not len(v.shape) else v.shape[0] for v in (node.inputs[0], node.outputs[0]))
+    return getattr(before, "value", None) not in (None, "?") and before == after
 
 
 def _copied(size, position, own, from_data):
@@ -70,21 +79,25 @@ def transpose(x, *, perm=None):
 
 
 @operator("Squeeze")
-def squeeze_of_attribute(x, *, axes=None):
-    return _squeeze(x, axes)
+def squeeze_of_attribute(x, *, axes=None, node):
+    return _squeeze(x, axes, node)
 
 
 @operator("Squeeze", since=13)
-def squeeze(x, axes: Known = None):
-    return _squeeze(x, None if axes is None else axes.flat)
+def squeeze(x, axes: Known = None, *, node):
+    return _squeeze(x, None if axes is None else axes.flat, node)
 
 
-def _squeeze(x, axes):
-    if axes is None and not x.shape.is_fully_defined():
-        raise DataDependentError("which dimensions are 1 is not known")
-    rank = rank_of(x)
-    axes = [k for k, size in enumerate(x.shape) if size == 1] if axes is None else sorted({int(axis) % rank for axis in axes})
-    return tf.squeeze(x, axes) if axes else x
+def _squeeze(x, axes, node):
+    """Without axes the declared rank of the result tells which dynamic sizes are 1, where it can; TensorFlow sees to it then."""
+    if axes is None:
+        chosen = squeezed_axes(x.shape.as_list(), declared_rank(node.outputs[0]))
+        if chosen is None:
+            raise DataDependentError("which dimensions are 1 is not known")
+    else:
+        rank = rank_of(x)
+        chosen = sorted({int(axis) % rank for axis in axes})
+    return squeezed(x, chosen) if chosen else x
 
 
 @operator("Unsqueeze")
@@ -101,7 +114,7 @@ def _unsqueeze(x, axes):
     axes = [int(axis) for axis in axes]
     rank = rank_of(x) + len(axes)
     for axis in sorted(axis % rank for axis in axes):
-        x = tf.expand_dims(x, axis)
+        x = expanded(x, axis)
     return x
 
 

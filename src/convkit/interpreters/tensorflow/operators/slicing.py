@@ -8,7 +8,16 @@ import tensorflow as tf
 from convkit.interpreters.operators import Known, Value
 from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.refusals import one_of
-from convkit.interpreters.tensorflow.sizes import as_sizes, as_tensor, is_static, rank_of, shape_tensor, size_tensor, sizes_of
+from convkit.interpreters.tensorflow.sizes import (
+    as_sizes,
+    as_tensor,
+    is_static,
+    known,
+    rank_of,
+    shape_tensor,
+    size_tensor,
+    sizes_of,
+)
 from convkit.interpreters.tensorflow.table import operator
 
 _LARGEST_INT32 = 2**31 - 1
@@ -67,13 +76,15 @@ _MODES = ("constant", "reflect", "edge", "wrap")
 
 @operator("Pad", accepts=one_of("mode", _MODES))
 def pad_of_attributes(x, *, pads, mode="constant", value=0.0):
-    return _pad(x, list(pads), mode, tf.cast(value, x.dtype), None)
+    return _pad(x, list(pads), mode, tf.cast(value, x.dtype) if value else 0, None)
 
 
 @operator("Pad", since=11, accepts=one_of("mode", _MODES))
 def pad(x, pads: Value, value: Value = None, axes: Known = None, *, mode="constant"):
-    value = tf.zeros([], x.dtype) if value is None else tf.cast(tf.reshape(as_tensor(value), []), x.dtype)
-    return _pad(x, as_sizes(pads), mode, value, axes)
+    """With a zero of Python's it is LiteRT's PAD, with a tensor its PADV2, which the fast kernels lack."""
+    numbers = np.zeros(1) if value is None else known(value)
+    is_zero = numbers is not None and not numbers.any()
+    return _pad(x, as_sizes(pads), mode, 0 if is_zero else tf.cast(tf.reshape(as_tensor(value), []), x.dtype), axes)
 
 
 def _pad(x, pads, mode, value, axes):

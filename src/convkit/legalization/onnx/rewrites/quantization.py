@@ -1,24 +1,28 @@
 """Integer convolutions and matrix products as float32 ones of integers, and a QuantizeLinear where the result is quantized.
 
 Zero points are subtracted first, so that padding is zero. float32 holds integers up to 2^24, so a sum of up to 258 products of
-9-bit numbers is exact; for ConvInteger and MatMulInteger, whose result must be, longer sums are split in two.
+9-bit numbers is exact; for ConvInteger and MatMulInteger, whose result must be, longer sums are split into such that are, and
+these added as int32.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
-from convkit.legalization.onnx.rewrites.constants import attributes, folded, known, rank, sizes
+from convkit.legalization.onnx.rewrites.constants import attributes, folded, known, part, rank, sizes
 from convkit.legalization.onnx.rewriting import Builder, Outputs, rewrite
 
 _BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
 _LARGEST_PRODUCT = 255 * 255
 _EXACT = 2**24
 _NIBBLE = 16.0
+_LONGEST = int(_EXACT / ((_NIBBLE + 1) * 255)) - 1
+"""Products of a 9-bit number's multiple of 16 (or the rest) that a float32 sums exactly."""
 
 
 @rewrite("QLinearConv", summary="a float convolution of integers, quantized")
@@ -51,12 +55,18 @@ def conv_integer(build: Builder, node: ir.Node) -> Outputs:
     if shape is None or None in shape or not _are_bytes(x, w):
         return None
     weight = _centred(build, w, w_zero, axis=0, of=len(shape))
-    return _exact_sum(
-        build,
-        _centred(build, x, x_zero),
-        math.prod(s or 0 for s in shape[1:]),
-        lambda v: build("Conv", v, weight, **attributes(node)),
-    )
+    said = attributes(node)
+
+    def product(value: ir.Value, start: int, end: int) -> ir.Value:
+        filters = weight if (start, end) == (0, shape[1]) else part(build, weight, 1, start, end)
+        result: ir.Value = build("Conv", value, filters, **said)
+        return result
+
+    per_channel = math.prod(s or 0 for s in shape[2:])
+    channels = shape[1] or 0
+    if per_channel > _LONGEST or (said.get("group", 1) > 1 and channels * per_channel > _LONGEST):
+        return None
+    return _exact_sum(build, _centred(build, x, x_zero), 1, channels, per_channel, product)
 
 
 @rewrite("MatMulInteger", summary="a float matrix product of integers")
@@ -64,30 +74,65 @@ def matmul_integer(build: Builder, node: ir.Node) -> Outputs:
     a, b, a_zero, b_zero = [*node.inputs, None, None][:4]
     left, right = sizes(a), sizes(b)
     length = (left[-1] if left else None) or (right[max(len(right) - 2, 0)] if right else None)
-    if length is None or not _are_bytes(a, b) or (a_zero is not None and (rank(a) is None or rank(a_zero) is None)):
+    if length is None or not _are_bytes(a, b) or (a_zero is not None and rank(a_zero) is None):
         return None
+    if rank(a) is None and rank(a_zero):
+        return None  # whether the zero points are of rows is not known
     weight = _centred(build, b, b_zero)
     rows = None if a_zero is None else _of_rows(build, a, a_zero)
-    return _exact_sum(build, _centred(build, a, rows), length, lambda v: build("MatMul", v, weight))
+
+    def product(value: ir.Value, start: int, end: int) -> ir.Value:
+        matrix = weight if (start, end) == (0, length) else part(build, weight, max(len(right or ()) - 2, 0), start, end)
+        result: ir.Value = build("MatMul", value, matrix)
+        return result
+
+    if length > _LONGEST and right is None:
+        return None
+    return _exact_sum(build, _centred(build, a, rows), -1, length, 1, product)
 
 
 def _are_bytes(*values: ir.Value | None) -> bool:
     return all(value is not None and value.dtype in _BYTES for value in values)
 
 
-def _exact_sum(build: Builder, value: ir.Value, length: int, product: Callable[[ir.Value], ir.Value]) -> Outputs:
-    """A sum of `length` products as an int32, exactly.
+def _exact_sum(
+    build: Builder, value: ir.Value, axis: int, length: int, each: int, product: Callable[[ir.Value, int, int], ir.Value]
+) -> Outputs:
+    """A sum of products as an int32, exactly.
 
-    Above 2^24 the first factor is parted into a multiple of 16 and a rest below 16: each part's sum is exact for longer.
+    Args:
+        build: Builds nodes.
+        value: The first factor.
+        axis: Of the first factor, that is summed over.
+        length: Its size.
+        each: How many products an element of it takes part in.
+        product: From a part of the first factor, and where along the axis it is, to the sum of its products.
     """
-    if length * _LARGEST_PRODUCT < _EXACT:
-        return [build("Cast", product(value), to=ir.DataType.INT32)]
-    if length * (_NIBBLE + 1) * 255 >= _EXACT:
-        return None
+    if length * each * _LARGEST_PRODUCT < _EXACT:
+        return [build("Cast", product(value, 0, length), to=ir.DataType.INT32)]
+    step = _LONGEST // each
+    ends = [*range(step, length, step), length]
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    pieces = [value] if len(spans) == 1 else [build.slice(value, axis, start, end) for start, end in spans]
+    total: ir.Value | None = None
+    for piece, (start, end) in zip(pieces, spans, strict=True):
+        summed = _nibbles_sum(build, piece, partial(_at, product, start, end))
+        total = summed if total is None else build("Add", total, summed)
+    assert total is not None
+    return [total]
+
+
+def _at(product: Callable[[ir.Value, int, int], ir.Value], start: int, end: int, value: ir.Value) -> ir.Value:
+    return product(value, start, end)
+
+
+def _nibbles_sum(build: Builder, value: ir.Value, product: Callable[[ir.Value], ir.Value]) -> ir.Value:
+    """The sum with the first factor parted into a multiple of 16 and a rest below 16: each part's is exact for longer."""
     high = build("Floor", build("Mul", value, np.float32(1 / _NIBBLE)))
     low = build("Sub", value, build("Mul", high, np.float32(_NIBBLE)))
-    parts = [build("Cast", product(part), to=ir.DataType.INT32) for part in (high, low)]
-    return [build("Add", build("Mul", parts[0], np.int32(_NIBBLE)), parts[1])]
+    parts = [build("Cast", product(each), to=ir.DataType.INT32) for each in (high, low)]
+    result: ir.Value = build("Add", build("Mul", parts[0], np.int32(_NIBBLE)), parts[1])
+    return result
 
 
 def _to_float(array: np.ndarray) -> np.ndarray:
