@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+import convkit
 from convkit.artifact import Artifact
 from convkit.components import ConversionRequest
 from convkit.converters import onnx_to_savedmodel, savedmodel_to_litert
@@ -114,6 +115,32 @@ def test_a_failure_names_the_node_and_leaves_nothing(tmp_path) -> None:
     with pytest.raises(ConversionError, match=r"SplitToSequence \(SplitToSequence_0\)"):
         convert(source, tmp_path / "out.savedmodel")
     assert not (tmp_path / "out.savedmodel").exists()
+
+
+def test_a_wrongly_declared_rank_becomes_the_true_one(tmp_path) -> None:
+    edges = [models.tensor("x", "n", 3, 4), models.tensor("y", 1, "n")]
+    source = models.save(models.model([("Relu", "x", "y")], edges[:1], edges[1:]), tmp_path / "model.onnx")
+    result = convert(source, tmp_path / "out.savedmodel")
+    assert inspect(result.path).signatures[0].outputs[0].shape[1:] == (3, 4)
+
+
+@pytest.mark.parametrize("has_examples", [True, False])
+def test_a_size_that_tracing_lost_is_the_declared_one_unless_the_examples_have_another(tmp_path, has_examples) -> None:
+    edges = [models.tensor("x", "n", "k"), models.tensor("y", "n", 4)]
+    source = models.save(models.model([("Relu", "x", "y")], edges[:1], edges[1:]), tmp_path / "model.onnx")
+    np.savez(tmp_path / "examples.npz", x=np.ones((2, 5), np.float32))
+    examples = tmp_path / "examples.npz" if has_examples else None
+    onnx_to_savedmodel.convert(ConversionRequest(source, tmp_path / "out.savedmodel", source.signature, examples))
+    assert isinstance(inspect(tmp_path / "out.savedmodel").signatures[0].outputs[0].shape[1], str) == has_examples
+
+
+def test_what_a_file_declares_wrongly_is_no_difference_and_is_noted(tmp_path, pool) -> None:
+    edges = [models.tensor("x", "n", 3, 4), models.tensor("y", 1, "n")]
+    source = models.save(models.model([("Relu", "x", "y")], edges[:1], edges[1:]), tmp_path / "model.onnx")
+    for target in ("savedmodel", "litert"):
+        report = convkit.convert(source.path, target, tmp_path / target, pool=pool).report.validation
+        assert report.verdict == "proved"
+        assert any("declares its output y: float32[1,n]" in note for note in report.notes)
 
 
 def test_an_opset_that_is_too_old_is_refused(tmp_path) -> None:

@@ -46,3 +46,11 @@ def test_weights_sum_to_one(mode: str, count: int, exclude_outside: bool) -> Non
     assert len(found) == count
     np.testing.assert_allclose(sum(weight for _, weight in found), 1, rtol=1e-6)
     assert all(((index >= 0) & (index < 5)).all() for index, _ in found)
+
+
+def test_what_is_nearly_in_the_middle_is_in_the_middle() -> None:
+    """A seventh as a float32 puts the middle a last bit aside; ONNX Runtime does not mind."""
+    (axis,) = resampled_axes([7], sizes=[14])
+    wanted = [k / 2 for k in range(14)]
+    assert nearest(axis, np, "asymmetric", "round_prefer_floor").tolist() == [int(np.ceil(x - 0.5)) for x in wanted]
+    assert nearest(axis, np, "asymmetric", "round_prefer_ceil").tolist() == [min(int(np.floor(x + 0.5)), 6) for x in wanted]

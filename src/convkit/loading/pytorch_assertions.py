@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
-__all__ = ["above_one", "allow_one", "input_sizes", "serialisable", "unsolved"]
+__all__ = ["allow_one", "drop_implied", "input_sizes", "serialisable", "unsolved"]
 
 Feeds = Callable[[Mapping[str, int]], Sequence["torch.Tensor"]]
 """Makes a program's inputs, with other sizes for the dimensions of these names."""
@@ -51,7 +51,7 @@ def serialisable(program: torch.export.ExportedProgram) -> None:
 
 
 def _added(node: fx.Node) -> None:
-    first, *others = node.args[0]  # type: ignore[misc]
+    first, *others = node.args[0]
     graph = node.graph
     with graph.inserting_before(node):
         total = first
@@ -74,35 +74,44 @@ def input_sizes(program: torch.export.ExportedProgram) -> list[tuple[Any, ...]]:
     return found
 
 
-def above_one(program: torch.export.ExportedProgram) -> dict[Any, list[fx.Node]]:
-    """The symbols of which a program asserts that they are not 1, with the assertions.
+def drop_implied(program: torch.export.ExportedProgram) -> None:
+    """Takes away the assertions that follow from another one, which says that some size is a number.
+
+    Some of these torch writes and cannot read.
+    """
+    import sympy  # type: ignore[import-untyped]
+
+    conditions = [(node, condition) for node, condition in _assertions(program) if isinstance(condition, sympy.Eq)]
+    numbers = {c.lhs: c.rhs for _, c in conditions if c.rhs.is_number and not c.lhs.is_number}
+    for node, condition in conditions:
+        if condition.lhs not in numbers and condition.subs(numbers) == sympy.true:
+            _erase(node)
+    program.graph_module.recompile()
+
+
+def _assertions(program: torch.export.ExportedProgram) -> Iterator[tuple[fx.Node, Any]]:
+    """The assertions on sizes, with the condition of each."""
+    import torch
+
+    for node in list(program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_scalar.default)):
+        value = node.args[0].meta.get("val") if hasattr(node.args[0], "meta") else None
+        condition = getattr(getattr(value, "node", None), "expr", None)
+        if condition is not None:
+            yield node, condition
+
+
+def _excludes_one(condition: Any) -> bool:
+    """Whether a condition says of some size that it is not 1, or not 0.
 
     torch asks that where it decides on strides and on broadcasting, which no kernel needs to know before it runs.
     """
-    import torch
-
-    found: dict[Any, list[fx.Node]] = {}
-    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_scalar.default):
-        value = node.args[0].meta.get("val") if hasattr(node.args[0], "meta") else None
-        symbol = _not_one(getattr(getattr(value, "node", None), "expr", None))
-        if symbol is not None:
-            found.setdefault(symbol, []).append(node)
-    for symbol, allowed in program.range_constraints.items():
-        if symbol.is_symbol and allowed.lower == 2:
-            found.setdefault(symbol, [])
-    return found
-
-
-def _not_one(condition: Any) -> Any:
-    """The symbol that a condition only keeps from 1 (or 0), else None."""
     import sympy
 
-    if not isinstance(condition, (sympy.Ne, sympy.Gt, sympy.Lt, sympy.Ge, sympy.Le)) or len(condition.free_symbols) != 1:
-        return None
-    (symbol,) = condition.free_symbols
-    if symbol not in condition.args:
-        return None
-    return symbol if all(condition.subs(symbol, size) == sympy.true for size in (2, 3, 1 << 40)) else None
+    if isinstance(condition, sympy.Ne):
+        return any(side in (0, 1) for side in condition.args)
+    if isinstance(condition, sympy.Gt | sympy.Lt):
+        return bool(condition.lts == 1)
+    return isinstance(condition, sympy.Ge | sympy.Le) and bool(condition.lts == 2)
 
 
 def allow_one(program: torch.export.ExportedProgram, root: torch.nn.Module, feeds: Feeds, dims: Mapping[Any, str]) -> None:
@@ -114,24 +123,38 @@ def allow_one(program: torch.export.ExportedProgram, root: torch.nn.Module, feed
         feeds: See `Feeds`.
         dims: The dimension's name of every symbol.
     """
-    asserted = {symbol: nodes for symbol, nodes in above_one(program).items() if symbol in dims}
-    groups = [list(asserted), *([s] for s in asserted)] if len(asserted) > 1 else [list(asserted)]
-    for symbols in groups:
-        if symbols and all(s in asserted for s in symbols) and _agrees(program, root, feeds({dims[s]: 1 for s in symbols})):
-            for symbol in symbols:
-                _let_be_one(program, symbol, asserted.pop(symbol))
+    import sympy
+
+    asserted = [(node, c) for node, c in _assertions(program) if _excludes_one(c) and c.free_symbols <= set(dims)]
+    bounded = [s for s, allowed in program.range_constraints.items() if s in dims and allowed.lower == 2]
+    symbols = sorted({s for _, c in asserted for s in c.free_symbols} | set(bounded), key=str)
+    usual = _sizes_of(program, feeds({}))
+    points = [dict.fromkeys(symbols, 1), *({s: 1} for s in symbols if len(symbols) > 1)] if symbols else []
+    agrees = [_agrees(program, root, feeds({dims[s]: 1 for s in point})) for point in points]
+    for node, condition in asserted:
+        verdicts = [a for a, point in zip(agrees, points, strict=True) if condition.subs({**usual, **point}) != sympy.true]
+        if True in verdicts and False not in verdicts:
+            _erase(node)
+    for symbol in bounded:
+        verdicts = [a for a, point in zip(agrees, points, strict=True) if symbol in point]
+        if True in verdicts and False not in verdicts:
+            _lower_to_one(program, symbol)
+    program.graph_module.recompile()
 
 
-def _agrees(program: torch.export.ExportedProgram, root: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
-    """Whether the program's operators, its assertions aside, give what the module gives."""
+def _agrees(program: torch.export.ExportedProgram, root: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> bool | None:
+    """Whether the program's operators, its assertions aside, give what the module gives; None where it takes no such sizes."""
     import torch
 
     with torch.no_grad():
         try:
             wanted = root(*inputs)
+        except Exception:
+            return None
+        try:
             got = _Unchecked(program).run(*inputs)
         except Exception:
-            return False  # the model has no such size
+            return False
     return len(wanted) == len(got) and all(
         a.shape == b.shape and a.dtype == b.dtype and np.allclose(_numpy(a), _numpy(b), 1e-3, 1e-4, equal_nan=True)
         for a, b in zip(wanted, got, strict=True)
@@ -169,17 +192,24 @@ class _Unchecked:
         return results
 
 
-def _let_be_one(program: torch.export.ExportedProgram, symbol: Any, assertions: Sequence[fx.Node]) -> None:
+def _sizes_of(program: torch.export.ExportedProgram, inputs: Sequence[torch.Tensor]) -> dict[Any, int]:
+    """The number that every symbol of a program's inputs is with these."""
+    found = {}
+    for tensor, sizes in zip(inputs, input_sizes(program), strict=True):
+        found.update({s.node.expr: n for s, n in zip(sizes, tensor.shape, strict=True) if not isinstance(s, int)})
+    return found
+
+
+def _lower_to_one(program: torch.export.ExportedProgram, symbol: Any) -> None:
     from torch.utils._sympy.value_ranges import ValueRanges
 
-    for node in assertions:
-        condition = node.args[0]
-        node.graph.erase_node(node)
-        _erase_unused(condition)
-    program.graph_module.recompile()
-    allowed = program.range_constraints.get(symbol)
-    if allowed is not None and allowed.lower == 2:
-        program.range_constraints[symbol] = ValueRanges(1, allowed.upper)
+    program.range_constraints[symbol] = ValueRanges(1, program.range_constraints[symbol].upper)
+
+
+def _erase(assertion: fx.Node) -> None:
+    condition = assertion.args[0]
+    assertion.graph.erase_node(assertion)
+    _erase_unused(condition)
 
 
 def _erase_unused(node: Any) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from convkit.errors import ConversionError
 from convkit.loading import pytorch as loading
 from convkit.loading.module_factories import one_line
-from convkit.loading.pytorch_assertions import allow_one, input_sizes, serialisable, unsolved
+from convkit.loading.pytorch_assertions import allow_one, drop_implied, input_sizes, serialisable, unsolved
 from convkit.signature import Signature
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def _traced(
         raise ConversionError(f"the model fixes the dimension {', '.join(fixed)}", component="torch.export")
     if attempt.deferred:
         serialisable(program)
+        drop_implied(program)
         allow_one(program, root, lambda sizes: _resized(arguments, signature, sizes), _owners(program, signature))
     return program
 
@@ -149,9 +150,7 @@ def _owners(program: torch.export.ExportedProgram, signature: Signature) -> dict
     return found
 
 
-def _resized(
-    arguments: tuple[torch.Tensor, ...], signature: Signature, sizes: Mapping[str, int]
-) -> tuple[torch.Tensor, ...]:
+def _resized(arguments: tuple[torch.Tensor, ...], signature: Signature, sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
     """The arguments with other sizes: zeros for whole numbers, which may be indices, else noise."""
     import torch
 

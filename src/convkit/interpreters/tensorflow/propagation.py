@@ -224,6 +224,8 @@ def _squeeze(compute: _Compute, arguments: list[Any], attributes: Mapping[str, A
     if axes is None and not x.shape.is_fully_defined():
         return NotImplemented
     gone = {k for k, size in enumerate(x.shape) if size == 1} if axes is None else {axis % x.rank for axis in axes}
+    if any(x.shape[axis] is None for axis in gone):
+        return NotImplemented  # see the operator: another size than 1 must fail
     left = [axis for axis in range(x.rank) if axis not in gone]
     return transposed(x.held, tuple(None if axis is None or axis in gone else left.index(axis) for axis in x.order))
 

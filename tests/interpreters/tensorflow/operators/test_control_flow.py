@@ -80,6 +80,11 @@ def test_torchs_squeeze_of_a_dynamic_axis() -> None:
     constants = {"one": np.array([1]), "w": _rng.normal(size=(3, 2)).astype(np.float32)}
     model = build(chain, [info("x", FLOAT, ["n", "t", 3])], [info("y", FLOAT, None)], constants)
     agrees(model, {"x": _rng.normal(size=(4, 1, 3)).astype(np.float32)})
+    other = {"x": _rng.normal(size=(4, 2, 3)).astype(np.float32)}
+    with pytest.raises(Exception, match="24 values, but the requested shape has 12"):
+        nodes.tensorflow(model, other)
+    with pytest.raises(RuntimeError, match="RESHAPE"):
+        litert_nodes.litert(model, other)
 
 
 def loop(trips, ends_at=None, row=("n", 3), count=None):

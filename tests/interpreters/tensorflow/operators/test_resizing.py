@@ -43,6 +43,15 @@ def test_nearest(transformation, rounding) -> None:
     agrees(*build((1, 2, 5, 7), sizes=[1, 2, 8, 3], **attributes))
 
 
+@pytest.mark.parametrize(("before", "after"), [(7, 14), (7, 16), (10, 52), (14, 19), (20, 6), (20, 58)])
+@pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("transformation", ["asymmetric", "half_pixel"])
+def test_what_is_nearly_in_the_middle_is_in_the_middle(transformation, rounding, before, after) -> None:
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": transformation, "nearest_mode": rounding}
+    for dynamic in ((), (2,)):
+        agrees(*build((1, 1, before), sizes=[1, 1, after], dynamic=dynamic, **attributes))
+
+
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 def test_interpolation(mode, transformation) -> None:

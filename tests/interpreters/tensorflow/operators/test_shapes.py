@@ -75,6 +75,17 @@ def test_squeezing_what_is_perhaps_one_is_refused() -> None:
         nodes.tensorflow(nodes.node_model("Squeeze", feeds, dynamic={"x": {0: "n"}}), feeds)
 
 
+def test_squeezing_what_the_declared_rank_says_is_one() -> None:
+    """It is removed, and other sizes fail: they would change the rank."""
+    text = """<ir_version: 8, opset_import: ["": 13]>
+    g (float[n, 1, 4] x) => (float[k] y) { s = Squeeze(x) y = Sigmoid(s) }"""
+    model = onnx.parser.parse_model(text)
+    feeds = {"x": floats(1, 1, 4)}
+    nodes.assert_agree(nodes.tensorflow(model, feeds), nodes.onnx_runtime(model, feeds))
+    with pytest.raises(Exception, match="8 values, but the requested shape has 4"):
+        nodes.tensorflow(model, {"x": floats(2, 1, 4)})
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_concatenation(axis: int) -> None:
     agrees("Concat", {"a": floats(2, 3), "b": floats(2, 3)}, axis=axis)

@@ -148,6 +148,7 @@ def _by_layer(layer, x, parameters, state, direction):
 def _by_steps(cell, x, parameters, state, direction):
     """The same, step by step in a scan; what does not depend on the state is computed for all steps at once."""
     ys, lasts = [], []
+    x = x.clone(memory_format=torch.contiguous_format)  # else torch decides on strides, and with them on sizes
     for k, (w, r, *biases) in enumerate(parameters):
         reverses = direction == "reverse" or k == 1
         rows = functional.linear(x.flip(0) if reverses else x, w, biases[0] if biases else None)

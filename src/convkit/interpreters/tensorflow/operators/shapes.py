@@ -13,7 +13,7 @@ from convkit.interpreters.tensorflow.backend import Size
 from convkit.interpreters.tensorflow.layout import channels_first, channels_last
 from convkit.interpreters.tensorflow.sizes import as_sizes, is_static, product, rank_of, shape_tensor, size_tensor, sizes_of
 from convkit.interpreters.tensorflow.table import operator
-from convkit.interpreters.tensorflow.transposed import Transposed, expanded, squeezed
+from convkit.interpreters.tensorflow.transposed import Transposed, expanded, plain, squeezed
 
 
 @operator("Reshape", since=5)
@@ -89,7 +89,7 @@ def squeeze(x, axes: Known = None, *, node):
 
 
 def _squeeze(x, axes, node):
-    """Without axes the declared rank of the result tells which dynamic sizes are 1, where it can; TensorFlow sees to it then."""
+    """Without axes the declared rank of the result tells which dynamic sizes are 1, where it can. Other sizes fail."""
     if axes is None:
         chosen = squeezed_axes(x.shape.as_list(), declared_rank(node.outputs[0]))
         if chosen is None:
@@ -97,6 +97,9 @@ def _squeeze(x, axes, node):
     else:
         rank = rank_of(x)
         chosen = sorted({int(axis) % rank for axis in axes})
+    if any(x.shape[axis] is None for axis in chosen):
+        # LiteRT's converter makes "-1" of a dynamic size in a SQUEEZE: another size than 1 would get into another axis.
+        return tf.reshape(plain(x), shape_tensor([size for axis, size in enumerate(sizes_of(x)) if axis not in chosen]))
     return squeezed(x, chosen) if chosen else x
 
 
