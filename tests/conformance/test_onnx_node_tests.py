@@ -17,7 +17,14 @@ from benchmarks.onnx_node_suite import onnx_runtime_passes
 from convkit.interpreters.interpreter import NodeError
 
 REFUSED = {
-    "pytorch": {"test_affine_grid_3d_align_corners_expanded", "test_melweightmatrix", "test_upsample_nearest"},
+    "pytorch": {
+        "test_affine_grid_2d_expanded",
+        "test_affine_grid_2d_align_corners_expanded",
+        "test_affine_grid_3d_expanded",
+        "test_affine_grid_3d_align_corners_expanded",
+        "test_melweightmatrix",
+        "test_upsample_nearest",
+    },
     "tensorflow": {
         "test_affine_grid_2d_expanded",
         "test_affine_grid_2d_align_corners_expanded",

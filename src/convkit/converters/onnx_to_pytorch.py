@@ -83,7 +83,7 @@ def _program(module: Any, signature: Signature, given: Mapping[str, np.ndarray])
 
     stand_ins = _stand_ins(signature, given)
     try:
-        return pytorch_capture.export(module, signature, stand_ins)
+        return pytorch_capture.export(module, signature, stand_ins, checked=True)
     except ConversionError:
         if all(stand_ins[name].shape == array.shape for name, array in given.items()):
             raise

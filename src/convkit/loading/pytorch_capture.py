@@ -8,7 +8,7 @@ import json
 import keyword
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class _Attempt:
 
 
 def export(
-    module: Any, signature: Signature, feeds: Mapping[str, np.ndarray], *, free: bool = False
+    module: Any, signature: Signature, feeds: Mapping[str, np.ndarray], *, free: bool = False, checked: bool = False
 ) -> torch.export.ExportedProgram:
     """Exports a module with exactly the dynamic dimensions of the signature.
 
@@ -65,6 +65,8 @@ def export(
         module: Anything callable that torch.export traces, in eval mode.
         signature: Names of inputs and outputs, and which dimensions are dynamic.
         feeds: One example array per input; dynamic dimensions have a size of at least 2.
+        checked: At last, let the program check at run time what torch cannot decide. Not for people's own modules: a branch
+            on a size would become an assumption without a word.
         free: Leave all to the program's checks at once: sizes of 1, and dimensions of one name that differ.
 
     Raises:
@@ -86,25 +88,26 @@ def export(
         return _traced(root, arguments, signature, _Attempt(symbols))
     except Exception as error:
         if symbols and _CONSTRAINED in str(error) and not free:
-            return _traced_or_limited(root, arguments, signature, symbols, error)
+            return _traced_or_limited(root, arguments, signature, symbols, error, [anything] if checked else [])
         raise _refused(error, symbols) from error
 
 
 def _traced_or_limited(
-    root: torch.nn.Module, arguments: tuple[torch.Tensor, ...], signature: Signature, symbols: Mapping[str, Any], error: Exception
+    root: torch.nn.Module,
+    arguments: tuple[torch.Tensor, ...],
+    signature: Signature,
+    symbols: Mapping[str, Any],
+    error: Exception,
+    at_last: Sequence[_Attempt],
 ) -> torch.export.ExportedProgram:
     """Traces again where torch found that a dimension cannot have every size, with more and more left to the program's checks.
 
     The limits that torch suggests come in between: they become part of the program's dimensions, where `limits` finds them.
     """
-    import torch
-
     limited = _limited(str(error), symbols)
-    free = dict.fromkeys(symbols, torch.export.Dim.AUTO)
     attempts = [_Attempt(symbols, oblivious=True)]
     attempts += [_Attempt(limited), _Attempt(limited, oblivious=True)] if limited is not None else []
-    attempts += [_Attempt(free, oblivious=True, deferred=True)]
-    for attempt in attempts:
+    for attempt in [*attempts, *at_last]:
         try:
             return _traced(root, arguments, signature, attempt)
         except Exception as next_error:

@@ -266,15 +266,21 @@ def _aligned(wanted: Signature, found: Signature | None) -> Signature:
 
 
 def _as_it_runs(declared: Signature, found: Signature, trials: list[_Trial]) -> Signature:
-    """The source's signature, with the target's shape for an output that the source itself does not return as it declares it."""
+    """The source's signature, with the target's shape for an output that the source itself does not return as it declares it.
+
+    A dimension with a name that no input has tells only that the source does not know its size.
+    """
     ran = [(_sizes(declared, load_arrays(t.inputs)), load_arrays(t.expected)) for t in trials if t.expected.exists()]
-    theirs = {t.name: t for t in found.outputs}
+    theirs, known = {t.name: t for t in found.outputs}, set(declared.dynamic_dims)
 
     def fits(spec: TensorSpec) -> bool:
         return all(_fits(result[spec.name].shape, spec, sizes) for sizes, result in ran if spec.name in result)
 
     def actual(spec: TensorSpec) -> TensorSpec:
         other = theirs.get(spec.name, spec)
+        if spec.shape is not None and len(other.shape or ()) == len(spec.shape) and fits(other):
+            pairs = zip(spec.shape, other.shape or (), strict=True)
+            spec = replace(spec, shape=tuple(b if isinstance(a, str) and a not in known else a for a, b in pairs))
         return spec if fits(spec) or not fits(other) else replace(spec, shape=other.shape)
 
     return replace(declared, outputs=tuple(actual(spec) for spec in declared.outputs))

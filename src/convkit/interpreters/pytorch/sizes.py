@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import onnx_ir as ir
 import torch
+from torch._guards import detect_fake_mode
 
 from convkit.interpreters.host import DataDependentError, Host
 
-__all__ = ["declared_shape", "known_sizes", "product", "sizes", "unbacked"]
+__all__ = ["declared_shape", "known_sizes", "no_layout_guards", "product", "sizes", "unbacked"]
 
 
 _KEEPS_SHAPE = frozenset(("Abs", "Cast", "CastLike", "Exp", "Identity", "Log", "Neg", "Sqrt"))
@@ -70,6 +72,19 @@ def unbacked(tensor: Any, smallest: int | None = 0) -> list[Any]:
         for number in numbers:
             torch._check(number >= smallest)
     return numbers
+
+
+def no_layout_guards(tensor: Any) -> AbstractContextManager[Any]:
+    """Within it, torch records nothing of the sizes that it looks at.
+
+    For an operator whose result's sizes do not turn on any decision: torch chooses a memory format and a kernel by whether sizes
+    are 1, as if the traced program had to choose the same.
+    """
+    mode = detect_fake_mode([tensor])
+    if mode is None or mode.shape_env is None or all(isinstance(size, int) for size in tensor.shape):
+        return nullcontext()
+    quiet: AbstractContextManager[Any] = mode.shape_env.suppress_guards()
+    return quiet
 
 
 def product(factors: list[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch.nn import functional
 
 from convkit.interpreters.operators import UnsupportedError
+from convkit.interpreters.pytorch.sizes import no_layout_guards
 from convkit.interpreters.pytorch.table import operator
 from convkit.interpreters.windows import WindowAxis, transposed_crops, window_axes
 
@@ -25,7 +26,8 @@ def convolution(x, w, b=None, *, auto_pad="NOTSET", dilations=None, group=1, ker
     axes = window_axes(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     x, padding = padded(x, axes, 0)
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[rank - 1]
-    return convolve(x, w, b, strides or 1, padding, dilations or 1, group)
+    with no_layout_guards(x):
+        return convolve(x, w, b, strides or 1, padding, dilations or 1, group)
 
 
 def padded(x, axes: list[WindowAxis], value, most: list[int] | None = None):
