@@ -131,20 +131,20 @@ class Suite:
         """One case, judged."""
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
-            found = self._outcome(case, pool, Path(scratch), force=False)
+            found = self._outcome(case, pool, Path(scratch), ignore_gaps=False)
             if found.verdict == "refused" and self.force_refused:
-                forced = self._outcome(case, pool, Path(scratch), force=True)
+                forced = self._outcome(case, pool, Path(scratch), ignore_gaps=True)
                 if forced.verdict == "right":
                     found = replace(found, verdict="refused though right")
         return replace(found, seconds=round(time.perf_counter() - start, 3), operators=case.operators)
 
-    def _outcome(self, case: Case, pool: WorkerPool, scratch: Path, *, force: bool) -> Outcome:
+    def _outcome(self, case: Case, pool: WorkerPool, scratch: Path, *, ignore_gaps: bool) -> Outcome:
         trail = Trail()
         answer = Outcome(case.name, self.target, "right")
         try:
             result = convkit.convert(
-                case.model, self.target, scratch / ("forced" if force else "converted"), inputs=case.inputs(),
-                route=self.route, validate=False, force=force, timeout=self.timeout, pool=pool, observe=trail,
+                case.model, self.target, scratch / ("tried" if ignore_gaps else "converted"), inputs=case.inputs(),
+                route=self.route, validate=False, ignore_gaps=ignore_gaps, timeout=self.timeout, pool=pool, observe=trail,
             )  # fmt: skip
         except convkit.ConvkitError as error:
             culprit = trail.culprit() or error

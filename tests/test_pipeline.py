@@ -9,7 +9,9 @@ import threading
 import time
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import convkit
 from convkit.reports.schema import Verdict
@@ -44,6 +46,19 @@ def test_nothing_is_overwritten_without_force(model, tmp_path, pool):
     result = convkit.convert(model("digits_cnn", "onnx"), "litert", output, force=True, validate=False, pool=pool)
     assert result.verdict == "unvalidated"
     assert output.read_bytes()[4:8] == b"TFL3"
+
+
+def test_gaps_are_refused_until_they_are_to_be_ignored(tmp_path, pool):
+    node = helper.make_node("StringNormalizer", ["x"], ["y"], name="normalize", case_change_action="LOWER")
+    texts = [helper.make_tensor_value_info(n, TensorProto.STRING, [2]) for n in ("x", "y")]
+    model = helper.make_model(helper.make_graph([node], "g", texts[:1], texts[1:]), opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(convkit.OperatorGapError, match="does not accept StringNormalizer"):
+        convkit.convert(tmp_path / "m.onnx", "pytorch", tmp_path / "m.pt2", force=True, pool=pool)
+    with pytest.raises(convkit.ConversionError) as caught:
+        convkit.convert(tmp_path / "m.onnx", "pytorch", tmp_path / "m.pt2", ignore_gaps=True, pool=pool)
+    assert not isinstance(caught.value, convkit.OperatorGapError)
+    assert everything_in(tmp_path) == ["m.onnx"]
 
 
 def test_a_directory_output_takes_the_models_name(model, tmp_path, pool):

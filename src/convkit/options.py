@@ -41,7 +41,8 @@ class ConvertOptions:
         route: The names of the converters to take, in order; None to let the planner choose.
         validate: Run both sides and compare.
         allow_drift: Write the artifact although it drifts.
-        force: Overwrite the output; try routes that `check` finds gaps on.
+        force: Overwrite the output.
+        ignore_gaps: Try routes that `check` finds gaps on.
         tolerance: Relative tolerance in place of the derived one, for all outputs (key "") or by name.
         seeds: Random input sets per validation.
         timeout: Seconds that one stage may take; None for no limit.
@@ -57,6 +58,7 @@ class ConvertOptions:
     validate: bool = True
     allow_drift: bool = False
     force: bool = False
+    ignore_gaps: bool = False
     tolerance: Mapping[str, float] = field(default_factory=dict)
     seeds: int = 3
     timeout: float | None = None

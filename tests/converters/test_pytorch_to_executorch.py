@@ -179,3 +179,41 @@ def test_masked_attention_is_still_fused(tmp_path: Path) -> None:
     want = models.expected(module, signature, feeds)["output"]
     got = session(tmp_path / "m.pte", signature).run(feeds)["output"]
     assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+class HalfAttention(nn.Module):
+    def forward(self, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return F.gelu(torch.softmax(query @ key, -1)) / (1 + key.abs().mean())
+
+
+def test_of_float16_only_products_are_delegated(tmp_path: Path) -> None:
+    """XNNPACK's other float16 kernels are missing or coarse on most processors."""
+    generator = torch.Generator().manual_seed(0)
+    signature = Signature(
+        tuple(map(parse_spec, ("query:float16[2,8,16]", "key:float16[2,16,8]"))), (parse_spec("y:float16[2,8,8]"),)
+    )
+    feeds = {t.name: torch.randn(t.shape, generator=generator).half().numpy() for t in signature.inputs}
+    source = models.saved(HalfAttention(), signature, tmp_path / "m.pt2")
+    converted(source, tmp_path / "m.pte")
+    assert "delegate:XnnpackBackend" in readers.inspect(tmp_path / "m.pte").operators
+    (got,) = session(tmp_path / "m.pte", signature).run(feeds).values()
+    expected = HalfAttention()(*map(torch.from_numpy, feeds.values()))
+    np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=2 * np.finfo(np.float16).eps * float(expected.abs().max()))
+
+
+class Found(nn.Module):
+    def forward(self, scores: torch.Tensor) -> torch.Tensor:
+        found = torch.nonzero(scores > 0)
+        torch._check(found.shape[0] <= scores.numel())
+        return found * 2
+
+
+@pytest.mark.parametrize("scores", [[1.0, -1.0, 2.0, 0.5], [-1.0, -1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+def test_a_result_whose_size_the_data_tell_is_planned_at_its_bound(scores: list[float], tmp_path: Path) -> None:
+    signature = Signature((parse_spec("scores:float32[2,2]"),), (parse_spec("found:int64[n,2]"),))
+    source = models.saved(Found(), signature, tmp_path / "m.pt2")
+    assert all(f.verdict is Verdict.LEGAL for f in converter.check(ConversionRequest(source, tmp_path / "x", signature)))
+    converted(source, tmp_path / "m.pte")
+    feeds = np.asarray(scores, np.float32).reshape(2, 2)
+    (got,) = session(tmp_path / "m.pte", signature).run({"scores": feeds}).values()
+    np.testing.assert_array_equal(got, np.argwhere(feeds > 0) * 2)

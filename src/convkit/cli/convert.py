@@ -48,7 +48,8 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
     help="Write more beside the model: python, with --to pytorch, for readable source and its weights. Repeatable.",
 )
 @click.option("--no-install", is_flag=True, help="Do not install a missing toolchain.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite the output; try routes with operator gaps.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
+@click.option("--ignore-gaps", is_flag=True, help="Try routes on which the check has found gaps.")
 @common.run_options
 def command(
     source: Path | None,
@@ -71,6 +72,7 @@ def command(
     emit: tuple[str, ...],
     no_install: bool,
     force: bool,
+    ignore_gaps: bool,
     timeout: float | None,
     as_json: bool,
     quiet: bool,
@@ -103,6 +105,7 @@ def command(
                 validate=not no_validate,
                 allow_drift=allow_drift,
                 force=force,
+                ignore_gaps=ignore_gaps,
                 tolerance=common.parse_tolerance(tolerance),
                 seeds=seeds,
                 timeout=timeout,

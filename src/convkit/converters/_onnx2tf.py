@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -295,7 +296,23 @@ def _unsupported(model: Any) -> dict[str, list[dict[str, Any]]]:
     gaps: dict[str, list[dict[str, Any]]] = {}
     for node in report["unsupported_nodes"]:
         gaps.setdefault(str(node.get("onnx_op") or node.get("node_op") or "?"), []).append(node)
+    for operator, node in _known_failures(model):
+        gaps.setdefault(operator, []).append(node)
     return gaps
+
+
+def _known_failures(model: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What onnx2tf 2.6.9 calls supported, and writes wrong or so that LiteRT does not run it, in the form of its report."""
+    for node in model.graph.node:
+        if node.op_type == "MaxPool" and len(node.output) > 1 and node.output[1]:
+            yield node.op_type, {"node_name": node.name, "message": "its indices do not count as ONNX's do"}
+    for output in model.graph.output:
+        if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in output.type.tensor_type.shape.dim):
+            message = f"the output '{output.name}' is an empty tensor, which LiteRT does not hand out"
+            yield (
+                next(n.op_type for n in model.graph.node if output.name in n.output),
+                {"node_name": output.name, "message": message},
+            )
 
 
 def _inlined(model: Any) -> tuple[Any | None, frozenset[str]]:

@@ -210,6 +210,8 @@ def _why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
         return f"LiteRT has no kernel for a scatter that reduces by {node.args[4]}"
     if name == "aten.convolution.default" and node.args[6] and any(d != 1 for d in node.args[5]):
         return "LiteRT has no kernel for a transposed convolution with dilation"
+    if name == "aten.max_pool2d_with_indices.default" and any(user.args[1] == 1 and user.users for user in node.users):
+        return f"{CONVERTER.name} writes indices that count within the window (0.9.4)"
     # litert-torch puts functions of its own into the graph, for what becomes one LiteRT operator.
     own = not isinstance(node.target, torch._ops.OperatorBase)
     if own or node.target in later or lowerings.lookup(node.target) is not None:

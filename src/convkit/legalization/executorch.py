@@ -84,6 +84,7 @@ def stable_operator_sets() -> Iterator[None]:
 
 NO_KERNEL = "ExecuTorch has no kernel for it, and torch no decomposition"
 _UNSIGNED = "ExecuTorch's kernels do not compute with {}"
+_UNBOUNDED = (1 << 63) - 1
 _UNPLANNED = "how large its result is depends on the data, and ExecuTorch plans its memory ahead"
 
 
@@ -100,7 +101,6 @@ def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, st
 def _refusal_of_values(node: torch.fx.Node) -> str:
     """Why the runtime cannot hold or compute a node's values whatever the operator; "" where it can."""
     import torch
-    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
     values = [n.meta.get("val") for n in (*node.all_input_nodes, node)]
     tensors = [t for v in values for t in (v if isinstance(v, (list, tuple)) else [v]) if isinstance(t, torch.Tensor)]
@@ -108,7 +108,22 @@ def _refusal_of_values(node: torch.fx.Node) -> str:
         # torch itself stores these and computes with them hardly anywhere; no portable kernel takes them.
         if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
             return _UNSIGNED.format(str(tensor.dtype).removeprefix("torch."))
-    return _UNPLANNED if any(free_unbacked_symbols(t.shape) for t in tensors) else ""
+    return _UNPLANNED if any(_is_unplanned(t) for t in tensors) else ""
+
+
+def _is_unplanned(tensor: torch.Tensor) -> bool:
+    """Whether a size comes from data, and nothing bounds it; or bounds it, but the compiler cannot order its strides.
+
+    Its `dim_order_from_stride` compares the strides of axes, and a stride from data with 1 has no answer (executorch 1.4.1).
+    """
+    from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+    from torch.utils._sympy.numbers import int_oo
+
+    for axis, size in enumerate(tensor.shape):
+        symbols = free_unbacked_symbols(size)
+        if symbols and (axis > 0 or any(size.node.shape_env.bound_sympy(s).upper in (int_oo, _UNBOUNDED) for s in symbols)):
+            return True
+    return False
 
 
 def _without_kernel(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:

@@ -88,6 +88,30 @@ def _sort(x: torch.Tensor, *arguments: Any, stable: bool | None = None, dim: int
     return last.gather(-1, order).transpose(dim, -1), order.transpose(dim, -1)
 
 
+@_decomposes("nonzero.default")
+def _nonzero(x: torch.Tensor) -> Any:
+    """Every element's place among those found, by counting; what is not found goes to a row that is cut off.
+
+    The kernel's own result is promised with its axes swapped in memory, and comes without (executorch 1.4.1): whatever reads it
+    then refuses it for its dimension order.
+    """
+    import torch
+
+    sizes = list(x.shape)
+    if not sizes or not all(isinstance(size, int) for size in sizes):
+        return NotImplemented
+    count = math.prod(sizes)
+    is_found = x.reshape(-1) != 0
+    place = is_found.to(torch.int64).cumsum(0)
+    total = place[-1:].sum().item()
+    torch._check(total >= 0)
+    torch._check(total <= count)
+    flat = torch.zeros(count + 1, dtype=torch.int64).scatter(0, torch.where(is_found, place - 1, count), torch.arange(count))
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    # Cut off last: of empty tensors the runtime's `cat` forgets the other axes.
+    return torch.stack([flat // step % size for step, size in zip(strides, sizes, strict=True)], 1).narrow(0, 0, total)
+
+
 @_decomposes("scatter_reduce.two")
 def _scatter_reduce(
     x: torch.Tensor, dim: int, index: torch.Tensor, src: torch.Tensor, reduce: str, *, include_self: bool = True

@@ -6,7 +6,6 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import numpy as np
 
@@ -34,8 +33,11 @@ def unsolved() -> Iterator[None]:
             # "cannot be solved using solve_univariate_inequality": it wants to phrase a suggestion, which nobody needs.
             return
 
-    with mock.patch.object(DimConstraints, "solve", attempt):
+    DimConstraints.solve = attempt
+    try:
         yield
+    finally:
+        DimConstraints.solve = solve
 
 
 def serialisable(program: torch.export.ExportedProgram) -> None:

@@ -102,6 +102,8 @@ def new_tensor(array: np.ndarray) -> torch.Tensor:
     """A tensor of a numpy array, whoever makes the constants."""
     native = np.dtype(array.dtype.type)  # what is read from a file has its byte order spelled out
     if native.kind in "biufc" and native.isbuiltin == 1:
+        if not array.size:  # torch.export.save cannot write an empty tensor on numpy's memory (torch 2.13)
+            return torch.zeros(array.shape, dtype=torch.from_numpy(np.zeros((), native)).dtype)
         return torch.from_numpy(np.array(array, native, order="C", ndmin=array.ndim))
     if array.dtype.kind in "OSU":
         raise UnsupportedError(f"PyTorch has no tensors of {array.dtype}")

@@ -11,7 +11,7 @@ from torch._guards import detect_fake_mode
 
 from convkit.interpreters.host import DataDependentError, Host
 
-__all__ = ["declared_shape", "known_sizes", "no_layout_guards", "product", "sizes", "unbacked"]
+__all__ = ["declared_shape", "known_sizes", "no_layout_guards", "positions", "product", "sizes", "unbacked"]
 
 
 _KEEPS_SHAPE = frozenset(("Abs", "Cast", "CastLike", "Exp", "Identity", "Log", "Neg", "Sqrt"))
@@ -72,6 +72,18 @@ def unbacked(tensor: Any, smallest: int | None = 0) -> list[Any]:
         for number in numbers:
             torch._check(number >= smallest)
     return numbers
+
+
+def positions(tensor: Any) -> Any:
+    """The index of every element that is not zero, as (found, axes).
+
+    That no more can be found than there are elements is said to the trace: a compiler that plans memory needs an upper bound.
+    """
+    found = torch.nonzero(tensor)
+    count = product(list(tensor.shape))
+    if isinstance(count, int):
+        torch._check(found.shape[0] <= count)
+    return found
 
 
 def no_layout_guards(tensor: Any) -> AbstractContextManager[Any]:

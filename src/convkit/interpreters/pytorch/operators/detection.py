@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch._higher_order_ops.scan import scan_op
 
 from convkit.interpreters.host import minimum
 from convkit.interpreters.operators import Either
+from convkit.interpreters.pytorch.backend import as_tensor
+from convkit.interpreters.pytorch.sizes import positions
 from convkit.interpreters.pytorch.table import operator
 
 _NONE = float("-inf")
@@ -33,9 +36,10 @@ def non_max_suppression(
     is_taken = is_taken.permute(1, 2, 0)  # (batch, class, step)
     if isinstance(most, torch.Tensor):
         is_taken = is_taken & (torch.arange(steps) < _number(most))
-    where = is_taken.nonzero()
+    where = positions(is_taken)
     box = taken.permute(1, 2, 0)[where[:, 0], where[:, 1], where[:, 2]]
-    return torch.cat([where[:, :2], box.unsqueeze(1)], 1)
+    # Not by `cat`: where nothing is found, ExecuTorch's kernel forgets that there are three columns.
+    return where * as_tensor(np.array([1, 1, 0])) + box.unsqueeze(1) * as_tensor(np.array([0, 0, 1]))
 
 
 def _number(value):

@@ -8,7 +8,7 @@ import torch
 from convkit.interpreters.operators import Either, UnsupportedError, Value
 from convkit.interpreters.pytorch import unsigned
 from convkit.interpreters.pytorch.backend import as_tensor
-from convkit.interpreters.pytorch.sizes import known_sizes, unbacked
+from convkit.interpreters.pytorch.sizes import known_sizes, positions, unbacked
 from convkit.interpreters.pytorch.table import operator
 
 
@@ -69,7 +69,7 @@ def one_hot(indices, depth: Value, values, *, axis=-1):
 
 @operator("NonZero")
 def non_zero(x):
-    return torch.nonzero(x.reshape(1) if x.dim() == 0 else x).permute(1, 0)
+    return positions(x.reshape(1) if x.dim() == 0 else x).permute(1, 0)
 
 
 @operator("Compress")
@@ -77,7 +77,7 @@ def compress(x, condition: Either, *, axis=None):
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
     if isinstance(condition, np.ndarray):
         return torch.index_select(x, axis, as_tensor(np.flatnonzero(condition)))
-    return torch.index_select(x, axis, torch.nonzero(condition).squeeze(1))
+    return torch.index_select(x, axis, positions(condition).squeeze(1))
 
 
 @operator("Unique")
