@@ -130,9 +130,9 @@ def _picture(shape: Sequence[int], low: float, high: float) -> np.ndarray:
     return low + (high - low) * np.clip(pixels + noise, 0, 1)
 
 
-def models() -> list[Model]:
+def models(file: Path = LIST) -> list[Model]:
     """The list."""
-    return [Model(**entry) for entry in tomllib.loads(LIST.read_text())["model"]]
+    return [Model(**entry) for entry in tomllib.loads(file.read_text())["model"]]
 
 
 @dataclass
@@ -260,17 +260,19 @@ def pools(warm: bool) -> Callable[[], contextlib.AbstractContextManager[WorkerPo
     return lambda: contextlib.nullcontext(default_pool())
 
 
-def main() -> int:
+def main(
+    known: Sequence[Model] | None = None, targets: Sequence[str] = TARGETS, output: Path = OUTPUT, about: str | None = __doc__
+) -> int:
     """Converts all, says a line each, writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", default=",".join(TARGETS), help="target formats")
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", default=",".join(targets), help="target formats")
     parser.add_argument("--only", default="", help="models whose name matches this regular expression")
     parser.add_argument("--route", help="take exactly these converters")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds per stage")
     parser.add_argument("--warm", action="store_true", help="keep the workers from row to row")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the directory for the table")
+    parser.add_argument("--output", type=Path, default=output, help="the directory for the table")
     options = parser.parse_args()
-    chosen = [m for m in models() if re.search(options.only, m.name)]
+    chosen = [m for m in (models() if known is None else known) if re.search(options.only, m.name)]
     fetch(m.package for m in chosen)
     rows = []
     pool_of_row = pools(options.warm)

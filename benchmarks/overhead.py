@@ -30,7 +30,7 @@ FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 CONVKIT = Path(sys.executable).with_name("convkit")
 
 # The whole library as its users install it; convkit's own toolchain is smaller, because it calls less of it.
-BARE_ONNX2TF = toolchains.Toolchain(
+BARE_ONNX2TF = toolchains.PythonEnvironment(
     "onnx2tf-bare", "benchmarks", Path(__file__).with_name("locks") / "onnx2tf-bare.txt", ("onnx2tf", "sng4onnx", "cv2")
 )
 _PT2_TO_LITERT = """

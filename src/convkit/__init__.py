@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convkit.api import ConversionResult, check, convert, inspect, plan, validate
+    from convkit.api import ConversionResult, check, convert, inspect, plan, preview, validate, validate_in_browser
     from convkit.artifact import Artifact, ModelInfo
     from convkit.errors import (
         ConversionError,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("ConversionResult", "check", "convert", "inspect", "plan", "validate"),
+    "api": ("ConversionResult", "check", "convert", "inspect", "plan", "preview", "validate", "validate_in_browser"),
     "artifact": ("Artifact", "ModelInfo"),
     "errors": (
         "ConversionError",
@@ -76,7 +76,9 @@ __all__ = [
     "convert",
     "inspect",
     "plan",
+    "preview",
     "validate",
+    "validate_in_browser",
 ]
 
 

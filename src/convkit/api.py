@@ -9,25 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convkit.arguments import Inputs, compared, materialised, pytorch_source, tolerances
 from convkit.artifact import Artifact, ModelInfo, PyTorchSource
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant, parse_format
-from convkit.options import ConvertOptions, InputOptions
+from convkit.options import ConvertOptions
 from convkit.signature import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from convkit.browser.preview import Preview
+    from convkit.browser.validation import BrowserReport
     from convkit.events import Observer
     from convkit.legalization.target import Finding
     from convkit.planner import Route
     from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
     from convkit.workers.pool import WorkerPool
 
-__all__ = ["CheckResult", "ConversionResult", "check", "convert", "inspect", "plan", "validate"]
-
-Inputs = Mapping[str, Any] | Sequence[Any] | str | Path
-"""Example inputs: arrays or tensors by name or by position, or the path of an .npz or .npy file."""
+__all__ = ["CheckResult", "ConversionResult", "check", "convert", "inspect", "plan", "preview", "validate", "validate_in_browser"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def convert(
     validate: bool = True,
     allow_drift: bool = False,
     force: bool = False,
+    ignore_gaps: bool = False,
     tolerance: float | Mapping[str, float] | None = None,
     seeds: int = 3,
     timeout: float | None = None,
@@ -132,7 +133,8 @@ def convert(
         route: The names of the converters to take, in order, as `plan` shows them.
         validate: Run both sides and compare.
         allow_drift: Write the artifact although it drifts.
-        force: Overwrite the output; try routes that have operator gaps.
+        force: Overwrite the output.
+        ignore_gaps: Try routes that have operator gaps.
         tolerance: Relative to the scale of an output; one number, or one per output name.
         seeds: Random input sets per validation.
         timeout: Seconds per stage.
@@ -150,13 +152,13 @@ def convert(
     from convkit.workers.pool import default_pool
 
     target = _target(to)
-    source = _pytorch(model_factory, weights, trust_pickle)
+    source = pytorch_source(model_factory, weights, trust_pickle)
     if target is Format.PYTORCH and live.is_module(model):
         raise UsageError(
             "an nn.Module is a PyTorch model already",
             hint="torch.export.save(torch.export.export(module, args), 'model.pt2') writes it to a file",
         )
-    with _materialised(model, inputs, input_specs, dynamic, output_names, model_factory) as (path, described):
+    with materialised(model, inputs, input_specs, dynamic, output_names, model_factory) as (path, described):
         if output is None and path is not None and not isinstance(model, str | Path):
             output = f"model{target.default_variant.suffix}"
         chosen = ConvertOptions(
@@ -167,7 +169,8 @@ def convert(
             validate=validate,
             allow_drift=allow_drift,
             force=force,
-            tolerance=_tolerances(tolerance),
+            ignore_gaps=ignore_gaps,
+            tolerance=tolerances(tolerance),
             seeds=seeds,
             timeout=timeout,
             converter_options=dict(options or {}),
@@ -213,7 +216,7 @@ def check(
 
     with (
         tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
-        _materialised(model, inputs, input_specs, dynamic, None, model_factory) as (path, described),
+        materialised(model, inputs, input_specs, dynamic, None, model_factory) as (path, described),
     ):
         options = ConvertOptions(inputs=described, via=None if via is None else _target(via), timeout=timeout, install=install)
         return CheckResult(
@@ -221,7 +224,7 @@ def check(
                 path,
                 _target(to),
                 options,
-                _pytorch(model_factory, weights, trust_pickle),
+                pytorch_source(model_factory, weights, trust_pickle),
                 pool or default_pool(),
                 Path(scratch),
                 observe or ignore,
@@ -255,29 +258,91 @@ def validate(
     Raises:
         ConvkitError: One of them cannot be read or does not run. Drift is no error here: see `.verdict`.
     """
-    from convkit import sources
-    from convkit.validators.comparison import Comparison
+    from convkit import routing, sources
+    from convkit.events import ignore
     from convkit.workers.pool import default_pool
 
     workers = pool or default_pool()
-    with (
-        tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
-        _materialised(source, inputs, input_specs, None, None, model_factory) as (path, described),
-    ):
-        artifact, info = sources.identify(path, _pytorch(model_factory, weights, trust_pickle))
-        judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
-        reference = sources.describe(artifact, info, described, Path(scratch), workers, timeout)
-        comparison = Comparison(
-            reference.artifact,
-            reference.info,
-            reference.given,
-            reference.examples,
-            _tolerances(tolerance),
-            seeds,
-            timeout,
-        )
-        report, _ = comparison.run(judged, Path(scratch), workers)
+    loading = pytorch_source(model_factory, weights, trust_pickle)
+    judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
+    with compared(source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers) as (comparison, scratch):
+        routing.provision_runtimes((judged.variant,), ConvertOptions(), ignore)
+        report, _ = comparison.run(judged, scratch, workers)
     return report
+
+
+def validate_in_browser(
+    source: str | Path | None,
+    converted: str | Path,
+    *,
+    inputs: Inputs | None = None,
+    input_specs: Sequence[str | TensorSpec] = (),
+    model_factory: str | None = None,
+    weights: str | Path | None = None,
+    trust_pickle: bool = False,
+    tolerance: float | Mapping[str, float] | None = None,
+    seeds: int = 3,
+    timeout: float | None = None,
+    pool: WorkerPool | None = None,
+) -> BrowserReport:
+    """Runs a TF.js model in headless Chromium, on its wasm and webgl backends, and compares with another artifact.
+
+    Args:
+        source: The reference.
+        converted: The TF.js model.
+        inputs, input_specs, model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool: As for `validate`.
+
+    Raises:
+        UsageError: `converted` is no TF.js model.
+        ToolchainError: There is no Chromium.
+        ConvkitError: One of the two cannot be read. What does not run on a backend is in the report.
+    """
+    from convkit import sources
+    from convkit.browser import validation
+    from convkit.workers.pool import default_pool
+
+    workers = pool or default_pool()
+    loading = pytorch_source(model_factory, weights, trust_pickle)
+    judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
+    with compared(source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers) as (comparison, scratch):
+        return validation.validate(comparison, judged, scratch, workers)
+
+
+@contextmanager
+def preview(
+    model: str | Path,
+    *,
+    inputs: Inputs | None = None,
+    port: int = 0,
+    timeout: float | None = None,
+    pool: WorkerPool | None = None,
+) -> Iterator[Preview]:
+    """Serves a page on this machine that runs a TF.js, ONNX or LiteRT model in a browser, for as long as the block lasts.
+
+    Args:
+        model: The model.
+        inputs: Real inputs; generated ones by default.
+        port: To serve on, by default any free one.
+        timeout: Seconds for the reference.
+        pool: Whose worker computes the reference.
+
+    Yields:
+        The page: `.url` to open, `.measure(timeout)` to run it in headless Chromium.
+
+    Raises:
+        UsageError: No browser runs models of this format.
+        ConvkitError: The model cannot be read or does not run.
+    """
+    from convkit.browser.preview import prepare
+    from convkit.workers.pool import default_pool
+
+    workers = pool or default_pool()
+    with compared(model, PyTorchSource(), inputs, (), {}, 2, timeout, workers) as (comparison, scratch):
+        page = prepare(comparison, scratch, workers, port)
+        try:
+            yield page
+        finally:
+            page.close()
 
 
 def inspect(path: str | Path) -> ModelInfo:
@@ -311,47 +376,3 @@ def _target(text: str | Format) -> Format:
     if not text:
         raise UsageError("no target format was given", hint="for example --to litert")
     return text if isinstance(text, Format) else parse_format(text)
-
-
-def _pytorch(factory: str | None, weights: str | Path | None, trusted: bool) -> PyTorchSource:
-    if weights is not None and factory is None:
-        raise UsageError("--weights needs --model", hint="name the function that builds the model: --model file.py:build")
-    return PyTorchSource(factory, None if weights is None else Path(weights), trusted)
-
-
-def _tolerances(tolerance: float | Mapping[str, float] | None) -> dict[str, float]:
-    if tolerance is None:
-        return {}
-    return dict(tolerance) if isinstance(tolerance, Mapping) else {"": float(tolerance)}
-
-
-@contextmanager
-def _materialised(
-    model: Any,
-    inputs: Inputs | None,
-    input_specs: Sequence[str | TensorSpec],
-    dynamic: Mapping[str, Mapping[int, str]] | None,
-    output_names: Sequence[str] | None,
-    factory: str | None,
-) -> Iterator[tuple[Path | None, InputOptions]]:
-    """The model as a file and the inputs as a file, for as long as the block lasts."""
-    from convkit import live
-
-    with tempfile.TemporaryDirectory(prefix="convkit-") as directory:
-        arrays: Path | None = None
-        if isinstance(inputs, str | Path):
-            arrays = Path(inputs)
-        elif inputs is not None:
-            arrays = live.save_inputs(inputs, Path(directory) / "inputs.npz")
-        described = InputOptions(
-            live.parse_specs(input_specs),
-            arrays,
-            dict(dynamic or {}),
-            None if output_names is None else tuple(output_names),
-        )
-        if model is None or isinstance(model, str | Path):
-            if model is None and factory is None:
-                raise UsageError("no model was given", hint="name a file, or --model package.module:build")
-            yield None if model is None else Path(model), described
-        else:
-            yield live.save_live(model, described, Path(directory))

@@ -71,6 +71,7 @@ def check_routes(
         Per route its findings; None where its first converter cannot tell in advance.
     """
     artifact, info = sources.identify(model, pytorch)
+    artifact = sources.selected(artifact, info, options.converter_options.get("signature"))
     routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
     source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
     # A look installs no more than the best route needs.

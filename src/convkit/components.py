@@ -46,12 +46,14 @@ class Host:
         preload: Modules that the worker imports as soon as it starts, while the parent still plans.
         packages: Distributions whose versions belong in the report and that must be installed; the first is the one
             that the route names.
+        tools: Node toolchains that the process starts Node with; installed at first use.
     """
 
     group: str
     preload: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     toolchain: str = "main"
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,15 @@ class Runtime:
         name: As in reports, for example "ONNX Runtime".
         variants: What it loads.
         host: Where it runs.
-        module: Set by the registry: the module that holds `load(artifact) -> Session`.
+        module: Set by the registry: the module that holds `load(artifact, **settings) -> Session`.
+        settings: What `load` is told beside the artifact.
     """
 
     name: str
     variants: tuple[Variant, ...]
     host: Host
     module: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def format(self) -> Format:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from convkit import __version__
+from convkit.browser import chromium
 from convkit.components import Converter, Runtime
-from convkit.errors import ConvkitError
-from convkit.registry import broken_plugins, converters, installed_version, lacking_packages, runtimes
+from convkit.errors import ConvkitError, ToolchainError
+from convkit.registry import broken_plugins, converters, host_versions, lacking_packages, runtimes
 from convkit.workers import toolchains
 from convkit.workers.locations import cache_directory
 from convkit.workers.pool import fresh_pool
@@ -33,7 +34,8 @@ def examine() -> list[Finding]:
     """Examines everything; starts one worker per group to see that its imports work."""
     found = [Finding("ok", "convkit", f"{__version__}, Python {platform.python_version()}, cache {cache_directory()}")]
     found += [Finding("broken", f"plugin {name}", why) for name, why in broken_plugins().items()]
-    found += [_toolchain(t) for t in toolchains.toolchains()]
+    found += [_toolchain(t) for t in toolchains.toolchains() if t.needed]
+    found.append(_browser())
     seen: set[tuple[str, str]] = set()
     with fresh_pool() as pool:
         components: list[Converter | Runtime] = [*converters(), *runtimes()]
@@ -53,15 +55,22 @@ def examine() -> list[Finding]:
             except ConvkitError as error:
                 found.append(Finding("broken", component.name, error.message))
                 continue
-            versions = ", ".join(f"{p} {installed_version(p)}" for p in host.packages)
+            versions = ", ".join(f"{package} {version}" for package, version in host_versions(host).items())
             problem = "; ".join(f"{m}: {why}" for m, why in failed.result.items())
             found.append(Finding("broken" if problem else "ok", component.name, problem or versions))
     return found
 
 
-def _toolchain(toolchain: toolchains.Toolchain) -> Finding:
+def _toolchain(toolchain: toolchains.LockedEnvironment) -> Finding:
     subject = f"toolchain {toolchain.name}"
     if not toolchain.installed():
         return Finding("missing", subject, f"{toolchain.purpose}; convkit toolchain install {toolchain.name}")
     reason = toolchain.health()
     return Finding("broken" if reason else "ok", subject, reason or toolchain.purpose)
+
+
+def _browser() -> Finding:
+    try:
+        return Finding("ok", "browser", chromium.version(chromium.executable()))
+    except ToolchainError as error:
+        return Finding("missing", "browser", f"{error.message}; {error.hint}")

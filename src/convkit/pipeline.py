@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convkit import emission, routing, sources
@@ -24,7 +24,7 @@ from convkit.formats import Format, Variant
 from convkit.legalization.target import Verdict as Legality
 from convkit.options import ConvertOptions
 from convkit.planner import Route
-from convkit.registry import installed_version, runtime_for
+from convkit.registry import host_versions, runtime_for
 from convkit.reports.schema import Attempt, ConversionReport, Emitted, Stage, ValidationReport, Verdict
 from convkit.sources import Source
 from convkit.staging import Staging, staging
@@ -55,12 +55,15 @@ def convert(
         NoRouteError: There are none.
     """
     artifact, info = sources.identify(model, pytorch)
+    artifact = sources.selected(artifact, info, options.converter_options.get("signature"))
     output = _output_path(artifact, target, options)
     emitters = emission.chosen(target, options)
     emitted = {file: e.name for e in emitters for file in emission.companions(e, output)}
     emission.refuse_to_replace(artifact, output, tuple(emitted))
     with staging(output, options.force, tuple(emitted)) as area:
         routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
+        if options.validate:
+            routing.provision_runtimes((artifact.variant, target.default_variant), options, observe)
         _warm_up(artifact, routes[0], target, options, pool)
         observe(Event("source", artifact, running=True))
         source = sources.describe(artifact, info, options.inputs, area.directory, pool, options.timeout)
@@ -145,7 +148,7 @@ class _Journey:
         attempt.findings = [*attempt.findings, *told]
         gaps = [f for f in findings if f.verdict is Legality.GAP]
         self.observe(Event("check", findings))
-        if gaps and not self.options.force:
+        if gaps and not self.options.ignore_gaps:
             attempt.verdict = Verdict.GAP
             self.dead_ends.add(trail)
             raise OperatorGapError(
@@ -249,16 +252,12 @@ def _warm_up(artifact: Artifact, route: Route, target: Format, options: ConvertO
 
 def _versions(route: Route, source: Variant, target: Format) -> dict[str, str]:
     """The versions of every distribution that took part."""
-    from convkit.workers import toolchains
-
     found: dict[str, str] = {}
     hosts = [s.host for s in route.steps]
     hosts += [r.host for r in (runtime_for(source), runtime_for(target.default_variant)) if r is not None]
     for host in hosts:
-        for package in (*host.packages, "numpy"):
-            version = installed_version(package) if host.toolchain == "main" else toolchains.get(host.toolchain).version(package)
-            if version:
-                found[package if host.toolchain == "main" else f"{package} ({host.toolchain})"] = version
+        for package, version in host_versions(replace(host, packages=(*host.packages, "numpy"))).items():
+            found[package if host.toolchain == "main" else f"{package} ({host.toolchain})"] = version
     return found
 
 
@@ -292,7 +291,7 @@ def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitErr
         return OperatorGapError(
             gaps[0].message if len(errors) == 1 else told,
             gaps=tuple(lines),
-            hint="convkit check lists every gap; --force tries the conversion all the same",
+            hint="convkit check lists every gap; --ignore-gaps tries the conversion all the same",
         )
     failures = [e for e in errors if isinstance(e, ConversionError)]
     if len(errors) == 1 or not failures:

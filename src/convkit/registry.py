@@ -19,6 +19,7 @@ __all__ = [
     "converters",
     "emitters",
     "find_converter",
+    "host_versions",
     "installed_version",
     "lacking_packages",
     "runtime_for",
@@ -122,6 +123,17 @@ def installed_version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def host_versions(host: Host) -> dict[str, str]:
+    """The versions of the packages that a host names and of those that its tools are for; lacking ones are left out."""
+    from convkit.workers import toolchains
+
+    own = installed_version if host.toolchain == "main" else toolchains.get(host.toolchain).version
+    found = {package: own(package) for package in host.packages}
+    for tool in map(toolchains.node_toolchain, host.tools):
+        found |= {package: tool.version(package) for package in tool.packages}
+    return {package: version for package, version in found.items() if version}
 
 
 def lacking_packages(host: Host) -> list[str]:

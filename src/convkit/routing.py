@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from convkit.artifact import Artifact
 from convkit.errors import NoRouteError, ToolchainError, UsageError
 from convkit.events import Event, Observer
-from convkit.formats import Format
+from convkit.formats import Format, Variant
 from convkit.options import ConvertOptions
 from convkit.planner import Route, plan_routes
+from convkit.registry import runtime_for
 
-__all__ = ["chosen", "provision", "runnable"]
+__all__ = ["chosen", "provision", "provision_runtimes", "runnable"]
 
 
 def chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list[Route]:
@@ -63,9 +66,25 @@ def provision(route: Route, observe: Observer) -> None:
     """
     if not route.obstacles:
         return
-    from convkit.workers import toolchains
-
     for step in route.steps:
         if step.host.toolchain != "main":
-            observe(Event("toolchain", step.host.toolchain, running=True))
-            toolchains.ensure(step.host.toolchain, auto=True, progress=lambda text: observe(Event("toolchain", text)))
+            _provision(step.host.toolchain, True, observe)
+
+
+def provision_runtimes(variants: Iterable[Variant], options: ConvertOptions, observe: Observer) -> None:
+    """Installs the tools of the runtimes of variants that are not there yet.
+
+    Raises:
+        ToolchainError: One cannot be installed, or must not be.
+    """
+    for runtime in filter(None, map(runtime_for, variants)):
+        for tool in runtime.host.tools:
+            _provision(tool, options.install, observe)
+
+
+def _provision(name: str, auto: bool, observe: Observer) -> None:
+    from convkit.workers import toolchains
+
+    if not toolchains.get(name).installed():
+        observe(Event("toolchain", name, running=True))
+        toolchains.ensure(name, auto, lambda text: observe(Event("toolchain", text)))

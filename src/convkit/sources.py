@@ -16,7 +16,7 @@ from convkit.signature import Signature
 from convkit.validators.inputs import matched
 from convkit.workers.pool import WorkerPool
 
-__all__ = ["Source", "describe", "identify"]
+__all__ = ["Source", "describe", "identify", "selected"]
 
 _WEIGHTS = (Variant.STATE_DICT, Variant.SAFETENSORS)
 # What these record, if anything, is example inputs; the user may still say which dimensions are dynamic.
@@ -71,6 +71,20 @@ def identify(model: Path | None, pytorch: PyTorchSource) -> tuple[Artifact, Mode
         )
     loading = pytorch if info.variant is Variant.PICKLED_MODULE else None
     return Artifact(info.variant, model.absolute(), info.signature, loading), info
+
+
+def selected(artifact: Artifact, info: ModelInfo | None, name: str | None) -> Artifact:
+    """The artifact with the signature of that name, for files that have several; None for their first.
+
+    Raises:
+        UsageError: It has none of that name.
+    """
+    if name is None or info is None:
+        return artifact
+    by_name = {signature.name: signature for signature in info.signatures}
+    if name not in by_name:
+        raise UsageError(f"{artifact.path} has no signature {name!r}", hint=f"it has {', '.join(by_name) or 'none'}")
+    return artifact.with_signature(by_name[name])
 
 
 def _factory_artifact(model: Path | None, pytorch: PyTorchSource) -> Artifact:

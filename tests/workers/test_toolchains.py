@@ -12,7 +12,7 @@ import pytest
 
 from convkit.errors import ToolchainError, UsageError
 from convkit.workers import toolchains
-from convkit.workers.toolchains import Toolchain
+from convkit.workers.toolchains import PythonEnvironment
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def tiny(directory: Path, modules: tuple[str, ...] = ("tinytool",), text: str = "# a lock\ntiny_tool==1.0\n") -> Toolchain:
+def tiny(
+    directory: Path, modules: tuple[str, ...] = ("tinytool",), text: str = "# a lock\ntiny_tool==1.0\n"
+) -> PythonEnvironment:
     lock = directory / "tiny.txt"
     lock.write_text(text)
-    return Toolchain("tiny", "a test", lock, modules)
+    return PythonEnvironment("tiny", "a test", lock, modules)
 
 
 def test_life_cycle(tmp_path, wheelhouse):
@@ -99,8 +101,8 @@ def test_an_unfinished_installation_counts_for_nothing(tmp_path, wheelhouse):
 def test_two_processes_install_once(tmp_path, wheelhouse, cache):
     tiny(tmp_path)
     script = (
-        "import sys; from pathlib import Path; from convkit.workers.toolchains import Toolchain\n"
-        f"t = Toolchain('tiny', '', Path({str(tmp_path / 'tiny.txt')!r}), ('tinytool',))\n"
+        "import sys; from pathlib import Path; from convkit.workers.toolchains import PythonEnvironment\n"
+        f"t = PythonEnvironment('tiny', '', Path({str(tmp_path / 'tiny.txt')!r}), ('tinytool',))\n"
         f"t.install(print, wheelhouse=Path({str(wheelhouse)!r})); print(t.health())\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]

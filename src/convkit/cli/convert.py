@@ -40,6 +40,12 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets for the proof.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of a converter. Repeatable.")
+@click.option("--shard-size", type=click.IntRange(1), metavar="BYTES", help="Of a TF.js weight file [default: 4 MiB].")
+@click.option(
+    "--quantize-weights",
+    metavar="DTYPE[=PATTERN],…",
+    help="Store TF.js weights as float16, uint16 or uint8; by name: uint8=*dense*,float16=*.",
+)
 @click.option(
     "--emit",
     multiple=True,
@@ -69,6 +75,8 @@ def command(
     tolerance: tuple[str, ...],
     seeds: int,
     options: tuple[str, ...],
+    shard_size: int | None,
+    quantize_weights: str | None,
     emit: tuple[str, ...],
     no_install: bool,
     force: bool,
@@ -87,6 +95,8 @@ def command(
         if by_suffix is None:
             raise click.UsageError("say what to convert to, for example --to litert")
         target = by_suffix.value
+    weight_options = {"shard_size": shard_size, "quantize_weights": quantize_weights}
+    weight_options = {name: value for name, value in weight_options.items() if value is not None}
     with common.Lines(shown=not (as_json or quiet)).showing() as lines:
         try:
             result = api.convert(
@@ -109,7 +119,7 @@ def command(
                 tolerance=common.parse_tolerance(tolerance),
                 seeds=seeds,
                 timeout=timeout,
-                options=common.parse_pairs(options, "--option"),
+                options=common.parse_pairs(options, "--option") | weight_options,
                 install=not no_install,
                 emit=emit,
                 observe=lines,

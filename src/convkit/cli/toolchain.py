@@ -39,7 +39,7 @@ def install(names: tuple[str, ...], wheelhouse: Path | None, upgrade: bool) -> i
     """Install toolchains; all of them when none is named."""
     from convkit.workers import toolchains
 
-    for toolchain in [toolchains.get(n) for n in names] or toolchains.toolchains():
+    for toolchain in [toolchains.get(n) for n in names] or [t for t in toolchains.toolchains() if t.needed]:
         toolchain.install(lambda text: click.echo(text, err=True), upgrade, wheelhouse)
         common.line(toolchain.name, "installed")
     return 0

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convkit.cli import common
+
+if TYPE_CHECKING:
+    from convkit.browser.validation import BrowserReport
+    from convkit.reports.schema import ValidationReport
 
 
 @click.command(
@@ -15,6 +20,7 @@ from convkit.cli import common
 Examples:
   convkit validate model.pt2 model.tflite
   convkit validate model.onnx model.tflite --inputs samples.npz --tolerance logits=1e-3
+  convkit validate model.onnx model.tfjs --browser
 
 Exit code 0: they agree. 1: they drift.""",
 )
@@ -26,6 +32,7 @@ Exit code 0: they agree. 1: they drift.""",
 @click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
+@click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm and webgl.")
 @common.run_options
 def command(
     source: Path,
@@ -36,32 +43,45 @@ def command(
     trust_pickle: bool,
     tolerance: tuple[str, ...],
     seeds: int,
+    browser: bool,
     timeout: float | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Run SOURCE and CONVERTED on the same inputs, each in its own runtime, and compare."""
     from convkit import api
-    from convkit.reports import terminal
-    from convkit.reports.schema import Verdict
 
-    report = api.validate(
-        source,
-        converted,
-        inputs=inputs,
-        input_specs=input_specs,
-        model_factory=model_factory,
-        trust_pickle=trust_pickle,
-        tolerance=common.parse_tolerance(tolerance),
-        seeds=seeds,
-        timeout=timeout,
-    )
+    arguments: dict[str, Any] = {
+        "inputs": inputs,
+        "input_specs": input_specs,
+        "model_factory": model_factory,
+        "trust_pickle": trust_pickle,
+        "tolerance": common.parse_tolerance(tolerance),
+        "seeds": seeds,
+        "timeout": timeout,
+    }
+    report: ValidationReport | BrowserReport
+    if browser:
+        report = api.validate_in_browser(source, converted, **arguments)
+        shown = [*report.backends.values()]
+        failures = list(report.failures.items())
+    else:
+        report = api.validate(source, converted, **arguments)
+        shown, failures = [report], []
     if as_json:
         common.emit_json(report.to_json())
     elif not quiet:
-        common.line("validate", terminal.describe_validation(report))
-        for text in (*report.signature_differences, *report.notes):
-            common.line("", text)
-        common.lines(terminal.metric_lines(report))
+        for validation in shown:
+            _show(validation)
+        common.lines([("failed", f"{backend}: {why}") for backend, why in failures])
         common.line("verdict", report.verdict.value)
-    return 0 if report.verdict is Verdict.PROVED else 1
+    return 0 if report.verdict.value == "proved" else 1
+
+
+def _show(report: ValidationReport) -> None:
+    from convkit.reports import terminal
+
+    common.line("validate", terminal.describe_validation(report))
+    for text in (*report.signature_differences, *report.notes):
+        common.line("", text)
+    common.lines(terminal.metric_lines(report))

@@ -207,11 +207,15 @@ def signature_function(path: Path, signature: Signature | None) -> Any:
 def signature_of_function(function: Any, name: str = "serving_default") -> Signature:
     """The signature of a SavedModel's function. The order is TensorFlow's, which is none: it differs between runs."""
     return Signature(
-        # The keys are sanitised ("a/b" is "a_b" there), the specs keep the name that the call takes.
-        tuple(_spec(spec.name or key, spec) for key, spec in function.structured_input_signature[1].items()),
+        tuple(_spec(_argument(key, spec.name), spec) for key, spec in function.structured_input_signature[1].items()),
         tuple(_spec(key, spec) for key, spec in function.structured_outputs.items()),
         name,
     )
+
+
+def _argument(key: str, name: str | None) -> str:
+    """What the call takes an input by. Keys are sanitised ("a/b" is "a_b" there), specs keep the name, or its lower case."""
+    return key if name is None or name.lower() == key.lower() else name
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

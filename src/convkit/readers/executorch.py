@@ -34,6 +34,7 @@ _DTYPES = {
 _INT, _BOOL, _DOUBLE, _TENSOR, _STRING = 2, 3, 4, 5, 6
 _SCALARS = {_INT: "int64", _BOOL: "bool", _DOUBLE: "float64"}
 _KERNEL_CALL, _DELEGATE_CALL = 1, 2
+_SIZE = "aten.sym_size.int"
 
 
 def matches(path: Path, head: bytes) -> Variant | None:
@@ -56,8 +57,8 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         notes.append("the format holds no tensor names: they are numbered")
     if guessed:
         notes.append(
-            f"the format does not say which dimensions of {', '.join(guessed)} are dynamic: the first is assumed, "
-            "name them with --input where that is wrong"
+            f"the format does not say which dimensions of {', '.join(guessed)} are dynamic: those that the method asks for are "
+            "assumed, else the first; name them with --input where that is wrong"
         )
     operators: Counter[str] = sum((m.operators for m in methods), Counter())
     delegates = sorted({d for m in methods for d in m.delegates})
@@ -67,17 +68,31 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         metadata["delegates"] = delegates
     if bounds := {name: list(sizes) for m in methods for name, sizes in m.bounds.items()}:
         metadata["upper_bounds"] = bounds
+    signatures = tuple(_named(m.signature, names) for m in methods)
+    if ranges := _ranges(signatures, methods):
+        metadata["dynamic_ranges"] = ranges
     return ModelInfo(
         variant,
         path,
         path.stat().st_size,
-        signatures=tuple(_named(m.signature, names) for m in methods),
+        signatures=signatures,
         operators=operators,
         parameters=None if delegates else sum(elements),
         metadata=metadata,
         requires=tuple(f"an ExecuTorch runtime with {delegate}" for delegate in delegates),
         notes=tuple(notes),
     )
+
+
+def _ranges(signatures: Sequence[Signature], methods: Sequence[_Method]) -> dict[str, list[int]]:
+    """The least and the largest size of dynamic dimensions: memory is planned for their upper bounds."""
+    found: dict[str, list[int]] = {}
+    for signature, method in zip(signatures, methods, strict=True):
+        for spec, unnamed in zip(signature.inputs, method.signature.inputs, strict=True):
+            for dim, bound in zip(spec.shape or (), method.bounds.get(unnamed.name, ()), strict=False):
+                if isinstance(dim, str):
+                    found[dim] = [1, min(bound, found[dim][1]) if dim in found else bound]
+    return found
 
 
 def program_version(path: Path) -> str:
@@ -109,13 +124,18 @@ class _Method:
         self.operators: Counter[str] = Counter()
         self.bounds: dict[str, tuple[int, ...]] = {}
         values = plan.children(2)
+        self._asked: dict[int, set[int]] = {}
         self._kernels = [_operator_name(operator) for operator in plan.children(6)]
         self.delegates = [delegate.text(0) for delegate in plan.children(7)]
         for chain in plan.children(5):
             for instruction in chain.children(2):
-                self._count(instruction)
+                self._count(instruction, values)
         inputs, outputs = ([_pick(values, i, "value") for i in plan.numbers(role, "i")] for role in (3, 4))
-        self.signature = Signature(tuple(self._specs(inputs, "input")), tuple(self._specs(outputs, "output")), self.name)
+        self._symbols: dict[int, str] = {}
+        asked = [self._asked.get(i, set()) for i in plan.numbers(3, "i")]
+        taken = tuple(self._specs(inputs, "input", asked))
+        given = tuple(self._specs(outputs, "output", [set()] * len(outputs)))
+        self.signature = Signature(taken, given, self.name)
         self.is_constant = not inputs and not self.signature.outputs
         self.recorded_signature = _recorded_signature(outputs) if self.name == SIGNATURE_METHOD else None
         self.is_constant |= self.recorded_signature is not None or (
@@ -123,16 +143,21 @@ class _Method:
         )
         self.constant_elements = _constant_elements(values)
 
-    def _count(self, instruction: Table) -> None:
+    def _count(self, instruction: Table, values: Sequence[Table]) -> None:
         kind, arguments = instruction.number(0, "B"), instruction.child(1)
         if arguments is None:
             raise DamagedFileError("an instruction has no arguments")
         if kind == _KERNEL_CALL:
-            self.operators[_pick(self._kernels, arguments.number(0, "i"), "operator")] += 1
+            kernel = _pick(self._kernels, arguments.number(0, "i"), "operator")
+            self.operators[kernel] += 1
+            if kernel == _SIZE:
+                tensor, axis = arguments.numbers(1, "i")[:2]
+                number = _pick(values, axis, "value").child(1)
+                self._asked.setdefault(tensor, set()).add(0 if number is None else number.number(0, "q"))
         elif kind == _DELEGATE_CALL:
             self.operators[f"delegate:{_pick(self.delegates, arguments.number(0, 'i'), 'delegate')}"] += 1
 
-    def _specs(self, values: Sequence[Table], role: str) -> list[TensorSpec]:
+    def _specs(self, values: Sequence[Table], role: str, asked: Sequence[set[int]]) -> list[TensorSpec]:
         found = []
         for position, value in enumerate(values):
             name = f"{role}_{position}"
@@ -140,11 +165,12 @@ class _Method:
             if kind in _SCALARS:
                 found.append(TensorSpec(name, _SCALARS[kind], ()))
             elif kind == _TENSOR and content is not None:
-                found.append(self._tensor_spec(name, content))
+                found.append(self._tensor_spec(name, content, asked[position]))
         return found
 
-    def _tensor_spec(self, name: str, tensor: Table) -> TensorSpec:
-        """A dynamic tensor has upper bounds for sizes, and nothing says which of them may shrink."""
+    def _tensor_spec(self, name: str, tensor: Table, asked: set[int]) -> TensorSpec:
+        """A dynamic tensor has upper bounds for sizes, and nothing says which of them may shrink: those that the method asks for,
+        else the first one that is not 1."""
         code = tensor.number(0, "b")
         if code not in _DTYPES:
             raise DamagedFileError(f"scalar type {code}")
@@ -152,8 +178,22 @@ class _Method:
         shape: tuple[Dim, ...] = sizes
         if tensor.number(8, "b") and sizes:
             self.bounds[name] = sizes
-            shape = (dynamic_dim(name, 0), *sizes[1:])
+            known = {axis % len(sizes) for axis in asked} or {next((a for a, size in enumerate(sizes) if size != 1), 0)}
+            shape = tuple(dynamic_dim(name, axis) if axis in known else size for axis, size in enumerate(sizes))
+            if name.startswith("input"):
+                for size, dim in zip(sizes, shape, strict=True):
+                    if isinstance(dim, str):
+                        self._symbols.setdefault(size, dim)
+            else:
+                shape = self._with_symbols(sizes) or shape
         return TensorSpec(name, _DTYPES[code], shape)
+
+
+    def _with_symbols(self, sizes: tuple[int, ...]) -> tuple[Dim, ...] | None:
+        """An output's shape: sizes that are the bound of an input's dynamic dimension are that dimension, each one once."""
+        left = dict(self._symbols)
+        shape = tuple(left.pop(size, size) for size in sizes)
+        return None if shape == sizes else shape
 
 
 def _pick(items: Sequence[Any], index: int, what: str) -> Any:

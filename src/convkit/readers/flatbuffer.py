@@ -125,6 +125,10 @@ class Table:
         self.buffer.spend(length)
         return bytes(self.buffer.data[start : start + length])
 
+    def span(self, number: int) -> tuple[int, int]:
+        """Where a vector of bytes starts in the buffer, and how many there are; its content is not read."""
+        return self._vector(number, 1)
+
     def text(self, number: int) -> str:
         """A string field, "" where it is absent."""
         try:

@@ -16,7 +16,7 @@ from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
 from convkit.errors import ConversionError, InputSpecError, NoRouteError
 from convkit.formats import Variant
-from convkit.registry import installed_version, lacking_packages, runtime_for
+from convkit.registry import host_versions, lacking_packages, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
 from convkit.signature import Signature, TensorSpec
 from convkit.validators.domains import integer_bounds
@@ -48,7 +48,7 @@ def runtime_of(variant: Variant) -> Runtime:
 
 def titled(runtime: Runtime) -> str:
     """The runtime's name with its version."""
-    version = installed_version(runtime.host.packages[0]) if runtime.host.packages else None
+    version = next(iter(host_versions(runtime.host).values()), None)
     return f"{runtime.name} {version}" if version else runtime.name
 
 
@@ -64,6 +64,8 @@ class Comparison:
         tolerance: The user's relative tolerances: "" for all outputs, or by name.
         seeds: Random input sets.
         timeout: Seconds per side.
+        runtime: What runs the target; by default the runtime that is registered for its variant.
+        coarsest: A tolerance for floating-point outputs where the default is a stricter one.
     """
 
     source: Artifact
@@ -73,6 +75,8 @@ class Comparison:
     tolerance: Mapping[str, float] | None = None
     seeds: int = 3
     timeout: float | None = None
+    runtime: Runtime | None = None
+    coarsest: Tolerance | None = None
 
     def run(self, target: Artifact, scratch: Path, pool: WorkerPool) -> tuple[ValidationReport, list[Answer]]:
         """Compares `target` with the source.
@@ -93,7 +97,7 @@ class Comparison:
         assert signature is not None
         info = readers.inspect(target.path)
         target = target.with_signature(_aligned(signature, info.signature))
-        sides = (runtime_of(self.source.variant), runtime_of(target.variant))
+        sides = (runtime_of(self.source.variant), self.runtime or runtime_of(target.variant))
         trials = _trials(self._input_sets(signature, info), scratch)
         # The source runs on the perturbed inputs too: how far it moves is its own noise.
         files = (
@@ -110,6 +114,7 @@ class Comparison:
                     "artifact": artifact.to_json(),
                     "inputs": [str(i) for i, _ in files[side]],
                     "outputs": [str(o) for _, o in files[side]],
+                    "settings": dict(runtime.settings),
                 },
                 stage="validate",
                 component=titled(runtime),
@@ -134,6 +139,11 @@ class Comparison:
         assert self.source.signature is not None
         return self._input_sets(self.source.signature, readers.inspect(target.path))
 
+    def tolerances(self, target: Artifact) -> dict[str, Tolerance]:
+        """What `run` holds each output of a target to, before it knows the source's noise."""
+        assert self.source.signature is not None
+        return self._tolerances(self.source.signature, readers.inspect(target.path))
+
     def _input_sets(self, signature: Signature, target: ModelInfo) -> list[InputSet]:
         if self.given is not None:
             return [InputSet("given", load_arrays(self.given))]
@@ -155,9 +165,14 @@ class Comparison:
         return {
             t.name: Tolerance(own.get(t.name, own[""]) if "" in own else own[t.name], "given")
             if "" in own or t.name in own
-            else default_tolerance(t.dtype, operators, quantized)
+            else self._default(default_tolerance(t.dtype, operators, quantized))
             for t in signature.outputs
         }
+
+    def _default(self, tolerance: Tolerance) -> Tolerance:
+        # An exact output stays exact.
+        coarser = self.coarsest is not None and 0 < tolerance.relative < self.coarsest.relative
+        return self.coarsest if self.coarsest is not None and coarser else tolerance
 
     def _fill(self, report: ValidationReport, trials: list[_Trial], answers: list[Answer]) -> None:
         ill_conditioned: list[SetResult] = []
@@ -300,7 +315,9 @@ def _wrongly_declared(declared: Signature, actual: Signature) -> list[str]:
 
 def _is_quantized(info: ModelInfo) -> bool:
     """Whether a model computes in integers: LiteRT says so of its tensors, the others have operators for it."""
-    return "quantization" in info.metadata or any("quantize" in operator.lower() for operator in info.operators)
+    if info.variant is Variant.TFLITE:  # which dequantizes weights of half precision too
+        return "quantization" in info.metadata
+    return any("quantize" in operator.lower() for operator in info.operators)
 
 
 def _sizes(signature: Signature, arrays: Mapping[str, Any]) -> dict[str, int]:

@@ -291,6 +291,7 @@ class WorkerPool:
         from convkit.workers import toolchains
 
         toolchain = toolchains.get(host.toolchain)
+        assert isinstance(toolchain, toolchains.PythonEnvironment), f"no worker runs in {toolchain.name}"
         if not toolchain.installed():
             raise errors.ToolchainError(
                 f"the toolchain '{host.toolchain}' is not installed",

@@ -22,17 +22,24 @@ __all__ = ["check", "convert", "emit", "run"]
 _sessions: dict[tuple[Any, ...], Session] = {}
 
 
-def _session(module: str, artifact: Artifact) -> Session:
+def _session(module: str, artifact: Artifact, settings: Mapping[str, Any]) -> Session:
     """The loaded model; kept, so that a second validation of the same file does not load it again."""
     stamp = artifact.path.stat()
-    key = (module, str(artifact.path), stamp.st_mtime_ns, stamp.st_size, artifact.signature, artifact.pytorch)
+    file = (str(artifact.path), stamp.st_mtime_ns, stamp.st_size)
+    key = (module, tuple(settings.items()), *file, artifact.signature, artifact.pytorch)
     if key not in _sessions:
         _sessions.clear()  # one model at a time: memory is bounded by the largest
-        _sessions[key] = importlib.import_module(module).load(artifact)
+        _sessions[key] = importlib.import_module(module).load(artifact, **settings)
     return _sessions[key]
 
 
-def run(module: str, artifact: Mapping[str, Any], inputs: Sequence[str], outputs: Sequence[str]) -> list[dict[str, Any]]:
+def run(
+    module: str,
+    artifact: Mapping[str, Any],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """Runs a model once per input set.
 
     Args:
@@ -40,12 +47,13 @@ def run(module: str, artifact: Mapping[str, Any], inputs: Sequence[str], outputs
         artifact: The model, as JSON.
         inputs: One `.npz` per set.
         outputs: Where to write each set's outputs.
+        settings: Of the runtime.
 
     Returns:
         Per set `seconds`, and `error` where that set failed (other sets go on).
     """
     model = Artifact.from_json(artifact)
-    session = _session(module, model)
+    session = _session(module, model, settings or {})
     results: list[dict[str, Any]] = []
     for source, target in zip(inputs, outputs, strict=True):
         feeds = load_arrays(Path(source))

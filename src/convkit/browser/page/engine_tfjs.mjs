@@ -1,0 +1,34 @@
+// TF.js in the preview: its scripts are loaded here, one after the other, because each adds to the global of the first.
+
+import { loadModel, useBackend } from '../javascript/tfjs_model.mjs';
+import { fetched, graphicsDriver, readyTfjs } from './tfjs.mjs';
+
+const PARTS = ['core', 'converter', 'layers', 'backend-cpu', 'backend-wasm', 'backend-webgl', 'backend-webgpu'];
+
+function loadScript(address) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement('script');
+    script.src = new URL(`../${address}`, import.meta.url).href;
+    script.addEventListener('load', resolve);
+    script.addEventListener('error', () => reject(new Error(`${address} does not load`)));
+    document.head.append(script);
+  });
+}
+
+/** @param files The addresses of the model's JSON and of its shards, per group. */
+export async function open({ model, shards }) {
+  for (const part of PARTS) await loadScript(`packages/tfjs-${part}.js`);
+  const tf = readyTfjs();
+  const topology = await (await fetched(model)).json();
+  const contents = await Promise.all(
+    shards.map((group) => Promise.all(group.map(async (shard) => (await fetched(shard)).arrayBuffer()))),
+  );
+  return ['cpu', 'wasm', 'webgl', 'webgpu'].map((backend) => ({
+    name: backend,
+    note: backend === 'webgl' ? graphicsDriver() : '',
+    async start() {
+      await useBackend(tf, backend);
+      return loadModel(tf, topology, contents);
+    },
+  }));
+}

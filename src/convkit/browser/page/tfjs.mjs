@@ -1,0 +1,24 @@
+// TF.js in a page: its scripts have made the global `tf`, this makes it ready.
+
+/** The global TF.js, with its WebAssembly found on this server. */
+export function readyTfjs() {
+  const tf = globalThis.tf;
+  tf.wasm.setWasmPaths(new URL('../packages/tfjs-wasm/', import.meta.url).href);
+  tf.env().set('WASM_HAS_MULTITHREAD_SUPPORT', false); // the same sums on every machine
+  return tf;
+}
+
+/** Fetches an address of this server; throws what the server says. */
+export async function fetched(address) {
+  const response = await fetch(new URL(`../${address}`, import.meta.url));
+  if (!response.ok) throw new Error(`${address}: ${response.status}`);
+  return response;
+}
+
+/** The name of the graphics driver that WebGL uses here, "" where there is no WebGL. */
+export function graphicsDriver() {
+  const context = document.createElement('canvas').getContext('webgl2');
+  if (!context) return '';
+  const info = context.getExtension('WEBGL_debug_renderer_info');
+  return context.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : context.RENDERER);
+}

@@ -1,0 +1,47 @@
+"""TF.js in headless Chromium: the runtime that `validate --browser` compares with. Runs in a worker."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from convkit.artifact import Artifact
+
+if TYPE_CHECKING:
+    from convkit.browser.process import BrowserProcess
+    from convkit.runtimes.tfjs import TfjsSession
+
+__all__ = ["close", "driver", "load"]
+
+_PATIENCE = 900.0
+"""Seconds that a run may take: a software driver compiles every shader of a model first."""
+
+
+@cache
+def _process() -> BrowserProcess:
+    """The worker's browser."""
+    from convkit.browser.process import BrowserProcess
+    from convkit.workers import toolchains
+
+    return BrowserProcess(toolchains.node_toolchain("browser"), "TF.js in Chromium", _PATIENCE)
+
+
+def load(artifact: Artifact, backend: str) -> TfjsSession:
+    """Loads a model on a backend of the page; raises as `runtimes.tfjs.session`.
+
+    Raises:
+        ToolchainError: There is no Chromium, or the toolchain "browser" is not installed.
+    """
+    from convkit.runtimes.tfjs import session
+
+    return session(_process(), artifact, backend)
+
+
+def driver() -> str:
+    """The graphics driver that WebGL uses in the browser, "" where there is none."""
+    return str(_process().call("describe", {})[0]["driver"])
+
+
+def close() -> None:
+    """Ends the browser; the next call starts another."""
+    _process().close()

@@ -1,0 +1,126 @@
+"""The proof in a browser: a TF.js model on Chromium's wasm and webgl backends, compared with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from convkit.artifact import Artifact
+from convkit.browser import chromium
+from convkit.components import Host, Runtime
+from convkit.errors import ConversionError, UsageError
+from convkit.formats import Format, Variant
+from convkit.reports.schema import SCHEMA_VERSION, Tolerance, ValidationReport, Verdict
+from convkit.validators.comparison import Comparison
+from convkit.workers import toolchains
+from convkit.workers.pool import WorkerPool
+
+__all__ = ["BACKENDS", "BrowserReport", "validate"]
+
+BACKENDS = ("wasm", "webgl")
+_HOST = Host(group="browser", preload=("numpy",))
+_MODULE = "convkit.browser.tfjs"
+_FLOAT32 = Tolerance(1e-4, "float32 in a browser: kernels sum in other orders")
+_SOFTWARE = 1e-2
+# What WebGL's software drivers call themselves: Chromium's, Mesa's, Windows's.
+_SOFTWARE_DRIVERS = ("swiftshader", "llvmpipe", "softpipe", "basic render")
+
+
+@dataclass
+class BrowserReport:
+    """What a browser made of a model.
+
+    Attributes:
+        browser: Its name and version.
+        driver: The graphics driver of its WebGL, "" where it has none.
+        backends: The comparison on each backend that ran the model.
+        failures: Why the others did not.
+    """
+
+    browser: str
+    driver: str
+    backends: dict[str, ValidationReport] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def software_driver(self) -> bool:
+        """Whether the driver computes on the processor."""
+        return any(name in self.driver.lower() for name in _SOFTWARE_DRIVERS)
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.failures or not self.backends:
+            return Verdict.FAILED
+        proved = all(report.verdict is Verdict.PROVED for report in self.backends.values())
+        return Verdict.PROVED if proved else Verdict.DRIFT
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict.value,
+            "browser": self.browser,
+            "driver": self.driver,
+            "software_driver": self.software_driver,
+            "backends": {name: report.to_json() for name, report in self.backends.items()},
+            "failures": self.failures,
+        }
+
+
+def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: WorkerPool) -> BrowserReport:
+    """Runs the target in headless Chromium on every backend.
+
+    Args:
+        comparison: With the source and what to hold the target to.
+        target: A TF.js model.
+        scratch: An existing directory for arrays.
+        pool: Whose workers run the source and the browser.
+
+    Raises:
+        UsageError: The target is no TF.js model.
+        ToolchainError: There is no Chromium, or its packages cannot be installed.
+        ConversionError: The source does not run.
+    """
+    if target.format is not Format.TFJS:
+        raise UsageError(
+            f"{target.path} is {target.variant.title}, and --browser runs TF.js models",
+            hint="convkit preview shows ONNX and LiteRT models in a browser",
+        )
+    version = chromium.version(chromium.executable())
+    toolchains.ensure("browser", auto=True)
+    worker = pool.worker(_HOST)
+
+    def call(function: str) -> Any:
+        return worker.call(f"{_MODULE}:{function}", {}, stage="validate", component=version, timeout=comparison.timeout).result
+
+    try:
+        report = BrowserReport(version, call("driver"))
+        for backend in BACKENDS:
+            compared = replace(comparison, runtime=_runtime(backend, report), coarsest=_tolerance(backend, report))
+            try:
+                report.backends[backend] = compared.run(target, scratch, pool)[0]
+            except ConversionError as error:
+                if error.component != compared.runtime.name:  # type: ignore[union-attr]
+                    raise
+                report.failures[backend] = error.message
+        return report
+    finally:
+        call("close")
+
+
+def _runtime(backend: str, report: BrowserReport) -> Runtime:
+    tfjs = toolchains.get("browser").version("@tensorflow/tfjs-core")
+    where = f"{report.browser}, {report.driver or 'no WebGL'}" if backend == "webgl" else report.browser
+    return Runtime(
+        name=f"TF.js {tfjs} {backend} ({where})",
+        variants=(Variant.TFJS_GRAPH, Variant.TFJS_LAYERS),
+        host=_HOST,
+        module=_MODULE,
+        settings={"backend": backend},
+    )
+
+
+def _tolerance(backend: str, report: BrowserReport) -> Tolerance:
+    if backend == "webgl" and report.software_driver:
+        return Tolerance(_SOFTWARE, f"webgl on a software driver: {report.driver}")
+    return _FLOAT32

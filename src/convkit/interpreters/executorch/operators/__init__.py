@@ -1,0 +1,1 @@
+"""The kernels that only ExecuTorch has, one family a file."""

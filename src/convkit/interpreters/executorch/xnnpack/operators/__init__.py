@@ -1,0 +1,1 @@
+"""XNNPACK's operators with torch's, one family a file."""

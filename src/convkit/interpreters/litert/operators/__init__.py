@@ -1,0 +1,1 @@
+"""LiteRT's operators over PyTorch, one family a file; found by being there."""

@@ -1,0 +1,198 @@
+// Loads and runs a TF.js model of either kind; the same in Node and in a page. `tf` is the namespace of TF.js with the
+// converter's and the layers API's loaders in it.
+
+/** Makes a backend the current one; throws where this TF.js has none of that name, or it does not start. */
+export async function useBackend(tf, backend) {
+  if (tf.getBackend() !== backend && !(tf.findBackendFactory(backend) && (await tf.setBackend(backend)))) {
+    throw new Error(`the backend ${backend} does not start here`);
+  }
+  await tf.ready();
+}
+
+/**
+ * @param tf TF.js.
+ * @param topology The object in `model.json`.
+ * @param shards One array per weight group of the manifest, of its shards' contents (ArrayBuffers) in order.
+ */
+export async function loadModel(tf, topology, shards) {
+  const handler = {
+    load: () =>
+      tf.io.getModelArtifactsForJSON(topology, async (manifest) => {
+        const specs = manifest.flatMap((group) => group.weights);
+        return [specs, joined(shards.flat())];
+      }),
+  };
+  if (isLayersModel(topology)) return new LayersModel(tf, await tf.loadLayersModel(handler));
+  return new GraphModel(tf, await tf.loadGraphModel(handler));
+}
+
+/** The loaders index one buffer far faster than a list of them, and most models have one shard. */
+function joined(buffers) {
+  if (buffers.length === 1) return buffers[0];
+  const all = new Uint8Array(buffers.reduce((sum, b) => sum + b.byteLength, 0));
+  let offset = 0;
+  for (const buffer of buffers) {
+    all.set(new Uint8Array(buffer), offset);
+    offset += buffer.byteLength;
+  }
+  return all.buffer;
+}
+
+function isLayersModel({ format, modelTopology }) {
+  return format === 'layers-model' || (!format && ('model_config' in modelTopology || 'class_name' in modelTopology));
+}
+
+/** Runs are alike for both kinds of model: tensors in, `_execute`, values out, and nothing is left behind. */
+class Model {
+  constructor(tf, model) {
+    this.tf = tf;
+    this.model = model;
+  }
+
+  /** Runs once; `feeds` and the result are lists of {name, dtype, shape, values}; the outputs are all of the model's. */
+  run(feeds) {
+    return this._evaluate(feeds, this.outputNames);
+  }
+
+  /** The values of any tensors inside, by name, on the same inputs. */
+  intermediates(feeds, names) {
+    return this._evaluate(feeds, names);
+  }
+
+  async _evaluate(feeds, names) {
+    const engine = this.tf.engine();
+    engine.startScope();
+    const watch = watchKernels(engine);
+    let results = [];
+    try {
+      const tensors = Object.fromEntries(feeds.map((feed) => [feed.name, toTensor(this.tf, feed)]));
+      results = await this._execute(tensors, names);
+      return await Promise.all(results.map((tensor, i) => fromTensor(this.tf, names[i], tensor)));
+    } catch (error) {
+      throw watch.explained(error);
+    } finally {
+      watch.stop();
+      engine.endScope();
+    }
+  }
+
+  dispose() {
+    this.model.dispose();
+  }
+}
+
+class GraphModel extends Model {
+  constructor(tf, model) {
+    super(tf, model);
+    this.signature = model.modelSignature ?? {};
+    this.isAsync = false;
+  }
+
+  get inputNames() {
+    // What an initialiser has captured (hash tables) is an input that TF.js fills in itself.
+    return this.model.inputNodes.filter((name) => this.signature.inputs?.[name]?.resourceId == null);
+  }
+
+  get outputNames() {
+    return this.model.outputNodes;
+  }
+
+  async intermediates(feeds, names) {
+    const nodes = this.model.executor.graph.nodes;
+    for (const name of names) {
+      const [node] = name.split(':');
+      if (!(node in nodes)) throw new Error(`the graph has no node ${name}`);
+      const tensor = this.signature.outputs?.[name]?.name;
+      if (tensor && tensor.split(':')[0] !== node) throw new Error(`${name} is an output and another node`);
+    }
+    return super.intermediates(feeds, names);
+  }
+
+  async _execute(tensors, names) {
+    if (this.model.resourceIdToCapturedInput == null) await this._initialise();
+    if (!this.isAsync) {
+      try {
+        return listed(this.model.execute(tensors, names));
+      } catch (error) {
+        if (!/executeAsync\(\)/.test(error.message)) throw error;
+        this.isAsync = true; // control flow, or sizes that only the values tell
+      }
+    }
+    return listed(await this.model.executeAsync(tensors, names));
+  }
+
+  /** Hash tables outlive the run that fills them. */
+  async _initialise() {
+    const captured = await this.model.executeInitializerGraphAsync();
+    captured.forEach((tensor) => tensor && this.tf.keep(tensor));
+    this.model.setResourceIdToCapturedInput(captured);
+  }
+}
+
+class LayersModel extends Model {
+  get inputNames() {
+    return this._built().inputNames;
+  }
+
+  get outputNames() {
+    return this._built().outputNames;
+  }
+
+  /** A Sequential model names its tensors when it is built, which loading leaves to the first call. */
+  _built() {
+    if (!this.model.built) this.model.build();
+    return this.model;
+  }
+
+  async _execute(tensors, names) {
+    const inputs = this.inputNames.map((name) => tensors[name]);
+    const model = names === this.outputNames ? this.model : this._upTo(names);
+    // In one batch: the default cuts it up and joins the parts.
+    const batchSize = Math.max(1, ...inputs.map((input) => input.shape[0] ?? 1));
+    return listed(model.predict(inputs.length === 1 ? inputs[0] : inputs, { batchSize }));
+  }
+
+  _upTo(layers) {
+    return this.tf.model({ inputs: this.model.inputs, outputs: layers.map((name) => this.model.getLayer(name).output) });
+  }
+}
+
+function listed(result) {
+  return Array.isArray(result) ? result : [result];
+}
+
+function toTensor(tf, { dtype, shape, values }) {
+  if (dtype !== 'complex64') return tf.tensor(values, shape, dtype);
+  const even = values.filter((_, i) => i % 2 === 0);
+  const odd = values.filter((_, i) => i % 2 === 1);
+  return tf.complex(tf.tensor(even, shape, 'float32'), tf.tensor(odd, shape, 'float32'));
+}
+
+async function fromTensor(tf, name, tensor) {
+  if (tensor == null) throw new Error(`the output ${name} was not computed: it is in a branch that was not taken`);
+  const { dtype, shape } = tensor;
+  const values = dtype === 'string' ? (shape.includes(0) ? [] : await tensor.bytes()) : await tensor.data();
+  return { name, dtype, shape, values };
+}
+
+/** Remembers which kernel runs, so that an error can name its operator. */
+function watchKernels(engine) {
+  const original = engine.runKernel;
+  let last = '';
+  engine.runKernel = function (name, ...rest) {
+    last = name;
+    return original.call(this, name, ...rest);
+  };
+  return {
+    stop: () => {
+      engine.runKernel = original;
+    },
+    explained: (error) => {
+      const missing = /(?:[Kk]ernel '(\w+)' not registered|registered kernel '(\w+)') for backend '(\w+)'/.exec(error.message);
+      if (missing) return new Error(`the backend ${missing[3]} has no kernel for the operator ${missing[1] ?? missing[2]}`);
+      const unknown = /Unknown op '(\w+)'/.exec(error.message);
+      if (unknown) return new Error(`TF.js has no operator ${unknown[1]}`);
+      return last ? new Error(`in the operator ${last}, or after it: ${error.message}`) : error;
+    },
+  };
+}

@@ -1,0 +1,1 @@
+"""Rewrites of TensorFlow operators for TF.js, one family a file; found by being here."""

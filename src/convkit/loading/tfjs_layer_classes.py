@@ -1,0 +1,183 @@
+"""The layers of TF.js as Keras layers: which there are, and where the two differ.
+
+TF.js keeps Keras 2's defaults and formulas (tfjs-layers/src/layers); Keras 3 has changed some. Whatever only matters for training
+(initialisers, regularisers, constraints) is left out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from convkit.errors import ConversionError
+from convkit.legalization.target import Target
+
+__all__ = ["TARGET", "make_layer"]
+
+_LAYERS = """
+    Activation Add AlphaDropout Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization Bidirectional
+    Concatenate Conv1D Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM2D Cropping2D Dense DepthwiseConv2D Dot Dropout ELU
+    Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D GlobalMaxPooling1D
+    GlobalMaxPooling2D InputLayer LSTM LSTMCell LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D MaxPooling3D
+    Maximum Minimum Multiply PReLU Permute RNN ReLU RepeatVector Rescaling Reshape SeparableConv2D SimpleRNN SimpleRNNCell Softmax
+    SpatialDropout1D StackedRNNCells ThresholdedReLU TimeDistributed UpSampling2D ZeroPadding2D
+"""
+TARGET = Target("Keras", "3", frozenset(_LAYERS.split()))
+
+_FOR_TRAINING = ("_initializer", "_regularizer", "_constraint")
+_RECURRENT = frozenset({"GRU", "GRUCell", "LSTM", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "ConvLSTM2D"})
+_GATED = frozenset({"GRU", "GRUCell", "LSTM", "LSTMCell", "ConvLSTM2D"})
+_ACTIVATIONS = ("activation", "recurrent_activation")
+_KERAS_ACTIVATIONS = "elu gelu linear mish relu relu6 selu sigmoid softmax softplus softsign swish tanh exponential log_softmax"
+_ENUMERATIONS = {
+    "channelsFirst": "channels_first", "channelsLast": "channels_last", "hardSigmoid": "hard_sigmoid", "geluNew": "gelu_new",
+    "logSoftmax": "log_softmax",
+}  # fmt: skip
+
+
+def make_layer(layer: Mapping[str, Any]) -> Any:
+    """A Keras layer for a layer of a normalised configuration.
+
+    Raises:
+        ConversionError: naming the layer, where its class or an option has no counterpart.
+    """
+    import keras
+
+    name, kind = layer.get("name") or layer["config"].get("name", layer["class_name"]), layer["class_name"]
+    if not TARGET.is_legal(kind) or kind == "InputLayer":
+        raise ConversionError(f"the layer {name!r} is a {kind}, which is no layer of TF.js", component="Keras")
+    config = {key: _ENUMERATIONS.get(v, v) if isinstance(v, str) else v for key, v in layer["config"].items()}
+    config["name"] = name
+    if config.get("stateful"):
+        raise ConversionError(f"the layer {name!r} keeps its state from call to call", component="Keras")
+    _nest(config, kind, name)
+    _name_activations(config, name)
+    constructor = _SPECIAL.get(kind)
+    if constructor is not None:
+        return constructor(config)
+    if kind in _RECURRENT:
+        _keep_keras_2_defaults(config, kind)
+    return _construct(getattr(keras.layers, kind), config)
+
+
+def _construct(constructor: Any, config: Mapping[str, Any]) -> Any:
+    known = {*inspect.signature(constructor.__init__).parameters, "name", "dtype", "trainable"} - {"self", "kwargs"}
+    known -= {"weights", "dtype"} if not isinstance(config.get("dtype"), str) else {"weights"}
+    given = {k: v for k, v in config.items() if k in known and not k.endswith(_FOR_TRAINING)}
+    try:
+        return constructor(**given)
+    except (TypeError, ValueError) as error:
+        raise ConversionError(f"Keras does not accept the layer {config['name']!r}: {error}", component="Keras") from error
+
+
+def _nest(config: dict[str, Any], kind: str, name: str) -> None:
+    """Puts layers into the place of the configurations of what a layer wraps."""
+    for key in ("layer", "backward_layer", "cell"):
+        if isinstance(config.get(key), dict):
+            config[key] = make_layer(config[key])
+    if kind == "StackedRNNCells":
+        config["cells"] = [make_layer(cell) for cell in config.get("cells") or ()]
+    wanted = {"Bidirectional": "layer", "TimeDistributed": "layer", "RNN": "cell"}.get(kind)
+    if wanted and wanted not in config:
+        raise ConversionError(f"the layer {name!r}, a {kind}, wraps nothing", component="Keras")
+
+
+def _name_activations(config: dict[str, Any], name: str) -> None:
+    for key in _ACTIVATIONS:
+        activation = config.get(key)
+        if activation is None:
+            continue
+        if isinstance(activation, dict):
+            activation = activation.get("class_name")
+        if not isinstance(activation, str):
+            raise ConversionError(f"the layer {name!r} has no activation's name", component="Keras")
+        if activation in _FORMULAS:
+            config[key] = _FORMULAS[activation]
+        elif activation in _KERAS_ACTIVATIONS.split():
+            config[key] = activation
+        else:
+            raise ConversionError(f"the layer {name!r} has the unknown activation {activation!r}", component="Keras")
+
+
+def _keep_keras_2_defaults(config: dict[str, Any], kind: str) -> None:
+    if kind in _GATED:
+        config.setdefault("recurrent_activation", hard_sigmoid)
+    if kind.startswith("GRU"):
+        config["reset_after"] = bool(config.get("reset_after"))
+
+
+def hard_sigmoid(x: Any) -> Any:
+    """TF.js's and Keras 2's: x/5 + 1/2, clipped. Keras 3 has x/6 + 1/2."""
+    import tensorflow as tf
+
+    return tf.clip_by_value(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def gelu_new(x: Any) -> Any:
+    """GELU by its tanh approximation (Hendrycks and Gimpel, arXiv:1606.08415)."""
+    import tensorflow as tf
+
+    return tf.nn.gelu(x, approximate=True)
+
+
+_FORMULAS: Mapping[str, Callable[[Any], Any]] = {"hard_sigmoid": hard_sigmoid, "gelu_new": gelu_new}
+
+
+def _batch_normalization(config: dict[str, Any]) -> Any:
+    import keras
+
+    axis = config.get("axis", -1)
+    config["axis"] = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    return _construct(keras.layers.BatchNormalization, config)
+
+
+def _thresholded_relu(config: dict[str, Any]) -> Any:
+    import keras
+
+    return keras.layers.ReLU(threshold=config.get("theta", 1.0), name=config["name"])
+
+
+def _upsampling(config: dict[str, Any]) -> Any:
+    """TF.js's bilinear upsampling has pixels' corners where Keras has their centres."""
+    import keras
+
+    if config.get("interpolation", "nearest") == "nearest":
+        return _construct(keras.layers.UpSampling2D, config)
+    if config["interpolation"] != "bilinear":
+        raise ConversionError(f"the layer {config['name']!r} interpolates by {config['interpolation']!r}", component="Keras")
+    size = config.get("size") or [2, 2]
+    return _corner_upsampling()(list(size), config.get("data_format") == "channels_first", name=config["name"])
+
+
+@cache
+def _corner_upsampling() -> Any:
+    import keras
+    import tensorflow as tf
+
+    class CornerUpSampling2D(keras.layers.Layer):  # type: ignore[misc]
+        """Bilinear upsampling of images whose pixels are points at their upper left corners."""
+
+        def __init__(self, size: list[int], channels_first: bool, **keywords: Any) -> None:
+            super().__init__(**keywords)
+            self._size, self._channels_first = size, channels_first
+
+        def call(self, x: Any) -> Any:
+            x = tf.transpose(x, [0, 2, 3, 1]) if self._channels_first else x
+            resized = tf.raw_ops.ResizeBilinear(images=x, size=tf.shape(x)[1:3] * tf.constant(self._size))
+            return tf.transpose(resized, [0, 3, 1, 2]) if self._channels_first else resized
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            spatial = iter(self._size)
+            axes = (2, 3) if self._channels_first else (1, 2)
+            return tuple(d if axis not in axes else (n := next(spatial)) and d and d * n for axis, d in enumerate(shape))
+
+    return CornerUpSampling2D
+
+
+_SPECIAL: Mapping[str, Callable[[dict[str, Any]], Any]] = {
+    "BatchNormalization": _batch_normalization,
+    "ThresholdedReLU": _thresholded_relu,
+    "UpSampling2D": _upsampling,
+}
