@@ -36,7 +36,9 @@ def calibrated(network: nn.Module, *inputs: torch.Tensor) -> nn.Module:
     return network.eval()
 
 
-def conv_norm(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU):
+def conv_norm(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: type[nn.Module] | None = nn.ReLU
+):
     layers = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -69,7 +71,11 @@ class Residual(nn.Module):
 
 def resnet(groups: int = 1, bottleneck: bool = False) -> nn.Module:
     stem = nn.Sequential(conv_norm(3, 16, 7, 2), nn.MaxPool2d(3, 2, 1))
-    blocks = [Residual(16, 16, 1, groups, bottleneck), Residual(16, 32, 2, groups, bottleneck), Residual(32, 32, 1, groups, bottleneck)]
+    blocks = [
+        Residual(16, 16, 1, groups, bottleneck),
+        Residual(16, 32, 2, groups, bottleneck),
+        Residual(32, 32, 1, groups, bottleneck),
+    ]
     return nn.Sequential(stem, *blocks, head(32))
 
 
@@ -249,7 +255,9 @@ class Inception(nn.Module):
 
 
 def googlenet() -> nn.Module:
-    return nn.Sequential(conv_norm(3, 16, 7, 2), nn.MaxPool2d(3, 2, 1), Inception(16), nn.MaxPool2d(3, 2, 1), Inception(32), head(32))
+    return nn.Sequential(
+        conv_norm(3, 16, 7, 2), nn.MaxPool2d(3, 2, 1), Inception(16), nn.MaxPool2d(3, 2, 1), Inception(32), head(32)
+    )
 
 
 class DeepLab(nn.Module):
@@ -271,7 +279,9 @@ class DeepLab(nn.Module):
 class SuperResolution(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 16, 5, padding=2), nn.PReLU(16), nn.Conv2d(16, 12, 3, padding=1), nn.LeakyReLU(0.1))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 5, padding=2), nn.PReLU(16), nn.Conv2d(16, 12, 3, padding=1), nn.LeakyReLU(0.1)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.pixel_shuffle(self.body(x), 2)

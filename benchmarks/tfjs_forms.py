@@ -78,7 +78,9 @@ def _convolutions() -> dict[str, list[Form]]:
         deep.append(Form({"input": (2, 7, 6, 3), "filter": (3, 3, 3, 2)}, fixed))
     padded = {"strides": [1, 1, 1, 1], "padding": "EXPLICIT", "explicit_paddings": [0, 0, 1, 2, 0, 1, 0, 0]}
     plain.append(Form({"input": (2, 7, 6, 3), "filter": (3, 3, 3, 4)}, padded))
-    volume = [Form({"input": (1, 5, 6, 4, 2), "filter": (2, 2, 2, 2, 3)}, {"strides": [1] * 5, "padding": p}) for p in ("SAME", "VALID")]
+    volume = [
+        Form({"input": (1, 5, 6, 4, 2), "filter": (2, 2, 2, 2, 3)}, {"strides": [1] * 5, "padding": p}) for p in ("SAME", "VALID")
+    ]
     back = {"input_sizes": _ints(2, 8, 8, 3), "strides": [1, 2, 2, 1], "padding": "SAME"}
     return {
         "Conv2D": plain,

@@ -228,7 +228,9 @@ def _agree(want: np.ndarray, got: dict[str, Any]) -> bool:
     if got["dtype"] == "complex64":
         values = values[0::2] + 1j * values[1::2]
     same_kind = (want.dtype.kind in "iu") == (got["dtype"] == "int32") and (want.dtype.kind == "b") == (got["dtype"] == "bool")
-    return same_kind and values.size == want.size and bool(np.allclose(values, want.ravel(), rtol=1e-3, atol=1e-4, equal_nan=True))
+    return (
+        same_kind and values.size == want.size and bool(np.allclose(values, want.ravel(), rtol=1e-3, atol=1e-4, equal_nan=True))
+    )
 
 
 def main() -> None:

@@ -143,7 +143,9 @@ def test_shards_have_the_size_asked_for(tmp_path: Path) -> None:
     assert_agree(runtime.load(source).run(arrays), session.run(arrays))
 
 
-@pytest.mark.parametrize(("how", "error"), [("float16", 2e-3), ("uint16", 1e-3), ("uint8", 0.1), ("uint8=*no such*,float16=*", 2e-3)])
+@pytest.mark.parametrize(
+    ("how", "error"), [("float16", 2e-3), ("uint16", 1e-3), ("uint8", 0.1), ("uint8=*no such*,float16=*", 2e-3)]
+)
 def test_quantized_weights(how: str, error: float, tmp_path: Path) -> None:
     source = artifact(Variant.SAVEDMODEL, saved_model("two_branches"), "two_branches")
     converter.convert(request(source, tmp_path / "m.tfjs", quantize_weights=how))

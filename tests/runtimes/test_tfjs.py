@@ -320,6 +320,25 @@ def test_settings_are_checked(network, monkeypatch, tmp_path):
     assert "convkit toolchain install tfjs" in caught.value.hint
 
 
+def test_the_toolchain_is_installed_at_first_use_unless_that_is_forbidden(network, monkeypatch, tmp_path):
+    from convkit import api
+
+    monkeypatch.setenv("CONVKIT_CACHE", str(tmp_path))
+    monkeypatch.setenv("CONVKIT_OFFLINE", "1")
+    with pytest.raises(ToolchainError, match=r"'tfjs' .* is not installed, and CONVKIT_OFFLINE is set") as caught:
+        api.validate(network, network)
+    assert "--wheelhouse" in caught.value.hint
+
+
+def test_two_models_are_compared_in_a_worker(network, pool):
+    from convkit import api
+
+    report = api.validate(network, network, pool=pool)
+    assert report.verdict.value == "proved"
+    assert report.target_runtime == "TF.js 4.22.0"
+    assert report.max_abs == 0
+
+
 def own_process(patience: float) -> NodeProcess:
     return NodeProcess(toolchains.node_toolchain("tfjs"), "TF.js", patience)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from convkit.artifact import Artifact
 from convkit.browser import chromium
 from convkit.components import Host, Runtime
-from convkit.errors import ConversionError, UsageError
+from convkit.errors import ConversionError, ConvkitError, UsageError
 from convkit.formats import Format, Variant
 from convkit.reports.schema import SCHEMA_VERSION, Tolerance, ValidationReport, Verdict
 from convkit.validators.comparison import Comparison
@@ -105,7 +106,8 @@ def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: Work
                 report.failures[backend] = error.message
         return report
     finally:
-        call("close")
+        with suppress(ConvkitError):  # what went wrong before is what counts
+            call("close")
 
 
 def _runtime(backend: str, report: BrowserReport) -> Runtime:

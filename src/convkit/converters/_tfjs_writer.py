@@ -48,7 +48,9 @@ class Quantization:
             if not dtype:
                 continue
             if dtype not in QUANTIZED:
-                raise UsageError(f"TF.js stores no weights as {dtype!r}", hint=f"one of {', '.join(QUANTIZED)}, or dtype=pattern,…")
+                raise UsageError(
+                    f"TF.js stores no weights as {dtype!r}", hint=f"one of {', '.join(QUANTIZED)}, or dtype=pattern,…"
+                )
             rules.append((pattern or "*", dtype))
         return cls(tuple(rules))
 
@@ -68,7 +70,7 @@ def write_graph_model(
     converted_by: str,
     generated_by: str,
     shard_size: int = SHARD_SIZE,
-    quantization: Quantization = Quantization(),  # noqa: B008 - immutable
+    quantization: Quantization = Quantization(),
 ) -> None:
     """Writes the directory `output`, which does not exist yet.
 

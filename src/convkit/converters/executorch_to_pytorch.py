@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import Checked, Made, refused

@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.converters import _tfjs_writer as writer
 from convkit.converters._checked import Checked, Made, refused
-from convkit.errors import ConversionError, UsageError
+from convkit.errors import UsageError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding
-from convkit.signature import Signature, TensorSpec
 
 __all__ = ["CONVERTER", "check", "convert"]
 

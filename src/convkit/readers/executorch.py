@@ -188,7 +188,6 @@ class _Method:
                 shape = self._with_symbols(sizes) or shape
         return TensorSpec(name, _DTYPES[code], shape)
 
-
     def _with_symbols(self, sizes: tuple[int, ...]) -> tuple[Dim, ...] | None:
         """An output's shape: sizes that are the bound of an input's dynamic dimension are that dimension, each one once."""
         left = dict(self._symbols)

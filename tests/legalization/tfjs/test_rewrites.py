@@ -99,7 +99,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     ),
     "BiasAdd": (_raw("BiasAdd", "value", "bias", data_format="NCHW"), (NCHW, np.float32([1, 2, 3, 4]))),
     "Conv2D": (_raw("Conv2D", "input", "filter", strides=[1, 1, 1, 1], padding="VALID"), (F, KERNEL[:, :, :2])),
-    "depthwise Conv2D": (_raw("Conv2D", "input", "filter", strides=[1, 2, 2, 1], padding="SAME"), (F, np.tile(KERNEL[:, :, :1], 4))),
+    "depthwise Conv2D": (
+        _raw("Conv2D", "input", "filter", strides=[1, 2, 2, 1], padding="SAME"),
+        (F, np.tile(KERNEL[:, :, :1], 4)),
+    ),
     "MaxPool": (
         _raw(
             "MaxPool",
@@ -112,7 +115,14 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         (F,),
     ),
     "Conv3DBackpropInputV2": (
-        _raw("Conv3DBackpropInputV2", "filter", "out_backprop", input_sizes=[1, 4, 6, 5, 2], strides=[1, 2, 2, 1, 1], padding="SAME"),
+        _raw(
+            "Conv3DBackpropInputV2",
+            "filter",
+            "out_backprop",
+            input_sizes=[1, 4, 6, 5, 2],
+            strides=[1, 2, 2, 1, 1],
+            padding="SAME",
+        ),
         (_RNG.standard_normal((3, 2, 3, 2, 3)).astype(np.float32), _RNG.standard_normal((1, 2, 3, 5, 3)).astype(np.float32)),
     ),
 }

@@ -184,7 +184,6 @@ class Machine:
         for index, result in zip(condition.results, results, strict=True):
             self.memory.write(index, result)
 
-
     def _reads(self, steps: range) -> list[int]:
         """The values that a branch takes from around it."""
         instructions = [self._method.instructions[p] for p in steps]

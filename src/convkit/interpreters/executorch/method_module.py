@@ -59,10 +59,7 @@ class MethodModule(torch.nn.Module):  # type: ignore[misc]
         inputs = [i for i in method.inputs if isinstance(method.values[i], TensorValue)]
         found = flow.first_reads(method, method.instructions, partial(access, method, self._delegates), inputs)
         computed = {
-            w
-            for i in method.instructions
-            for index in access(method, self._delegates, i)[1]
-            for w in flow.targets(method, index)
+            w for i in method.instructions for index in access(method, self._delegates, i)[1] for w in flow.targets(method, index)
         }
         outputs = [i for o in method.outputs for i in flow.targets(method, o)]
         return list(dict.fromkeys([*found, *(i for i in outputs if i not in computed and i not in inputs)]))

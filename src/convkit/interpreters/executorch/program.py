@@ -338,9 +338,7 @@ def _tensor(table: Table) -> TensorValue:
         scalar_type,
         sizes,
         dim_order,
-        None
-        if allocation is None
-        else (allocation.number(0, "I"), allocation.number(1, "I") | allocation.number(2, "I") << 32),
+        None if allocation is None else (allocation.number(0, "I"), allocation.number(1, "I") | allocation.number(2, "I") << 32),
         table.number(5, "I"),
         0 if extra is None else extra.number(0, "Q"),
         "" if extra is None else extra.text(1),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 
@@ -43,5 +42,3 @@ def reinterpreted(held: torch.Tensor, order: tuple[int, ...], wanted: TensorValu
 
 def _inverse(order: tuple[int, ...]) -> list[int]:
     return [order.index(axis) for axis in range(len(order))]
-
-

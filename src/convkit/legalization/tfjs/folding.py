@@ -67,9 +67,7 @@ def _run(operation: Any, arrays: list[np.ndarray]) -> list[np.ndarray] | None:
     try:
         with tf.init_scope(), tf.device("/CPU:0"):
             tensors = [tf.constant(a, t.dtype.base_dtype) for a, t in zip(arrays, operation.inputs, strict=True)]
-            results = execute.quick_execute(
-                operation.type, len(operation.outputs), tensors, tuple(attributes), context.context()
-            )
+            results = execute.quick_execute(operation.type, len(operation.outputs), tensors, tuple(attributes), context.context())
             return [np.asarray(result.numpy()) for result in results]
     except (tf.errors.OpError, TypeError, ValueError):
         return None  # what is wrong is told when the model is built, or runs

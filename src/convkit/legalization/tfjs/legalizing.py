@@ -103,7 +103,8 @@ def edge_notes(signature: Signature) -> list[str]:
         if spec.dtype in NARROWED:
             changed.setdefault(spec.dtype, []).append(spec.name)
     return [
-        f"{', '.join(dict.fromkeys(names))}: {dtype} is {NARROWED[dtype]} in TF.js{_loss(dtype)}" for dtype, names in changed.items()
+        f"{', '.join(dict.fromkeys(names))}: {dtype} is {NARROWED[dtype]} in TF.js{_loss(dtype)}"
+        for dtype, names in changed.items()
     ]
 
 

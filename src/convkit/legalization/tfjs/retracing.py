@@ -7,7 +7,6 @@ operators that have a rewrite are replaced; everything else becomes the same ope
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -189,7 +188,10 @@ class Retracer:
         """Inlines a function of the library for an operation that takes it."""
         from tensorflow.python.ops import control_flow_util_v2
 
-        shapes = [_shape(value, tensor) for value, tensor in zip(inputs, operation.inputs[len(operation.inputs) - len(inputs) :], strict=True)]
+        shapes = [
+            _shape(value, tensor)
+            for value, tensor in zip(inputs, operation.inputs[len(operation.inputs) - len(inputs) :], strict=True)
+        ]
         graph = control_flow_util_v2.get_func_graph(operation, shapes, name)
         self._alive.append(graph)
         return self.run(graph, {id(t): v for t, v in zip(graph.inputs, inputs, strict=True)}, graph.outputs)

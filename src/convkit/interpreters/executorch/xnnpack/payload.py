@@ -15,7 +15,19 @@ from typing import Any
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.flatbuffer import FlatBuffer, Table
 
-__all__ = ["ABSENT", "PAYLOAD_ID", "Constant", "DataType", "Graph", "Node", "PerChannel", "PerTensor", "PerToken", "Value", "parsed"]
+__all__ = [
+    "ABSENT",
+    "PAYLOAD_ID",
+    "Constant",
+    "DataType",
+    "Graph",
+    "Node",
+    "PerChannel",
+    "PerTensor",
+    "PerToken",
+    "Value",
+    "parsed",
+]
 
 PAYLOAD_ID = "XnnpackBackend"
 

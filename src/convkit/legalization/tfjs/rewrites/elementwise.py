@@ -29,7 +29,9 @@ def truncate_divide(node: Node, x: Any, y: Any) -> Any:
     return tf.sign(x) * tf.sign(y) * tf.raw_ops.FloorDiv(x=tf.abs(x), y=tf.abs(y))
 
 
-@rewrite("TruncateMod", "Mod", reason="TF.js's remainder has the divisor's sign: computed by magnitude, under the dividend's sign")
+@rewrite(
+    "TruncateMod", "Mod", reason="TF.js's remainder has the divisor's sign: computed by magnitude, under the dividend's sign"
+)
 def truncate_modulo(_node: Node, x: Any, y: Any) -> Any:
     import tensorflow as tf
 
@@ -130,7 +132,9 @@ def l2_loss(_node: Node, x: Any) -> Any:
     return tf.reduce_sum(x * x) * 0.5
 
 
-@rewrite("BitwiseAnd", "BitwiseOr", "BitwiseXor", reason="computed bit by bit: TF.js's executor does not find the operands of its own")
+@rewrite(
+    "BitwiseAnd", "BitwiseOr", "BitwiseXor", reason="computed bit by bit: TF.js's executor does not find the operands of its own"
+)
 def bitwise(node: Node, x: Any, y: Any) -> Any:
     """Source: tfjs-converter's operator list calls the operands of BitwiseAnd x and y, its executor a and b."""
     import tensorflow as tf

@@ -43,7 +43,7 @@ def einsum(node: Node, *operands: Any) -> Any:
     from convkit.interpreters.tensorflow.operators.einsum import einsum as composed
 
     try:
-        return composed(*operands, equation=node.attribute("equation"))
+        return composed(*operands, equation=node.attribute("equation"))  # type: ignore[no-untyped-call]
     except UnsupportedError as error:
         raise RefusedError(str(error)) from error
 
