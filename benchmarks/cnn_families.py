@@ -1,6 +1,6 @@
 """The usual families of convolutional networks, small and untrained: what they compute with is theirs, how much of it is not.
 
-`FAMILIES` maps a name to a function that builds the network; `calibrated` gives its normalisations statistics of their own, so that
+`FAMILIES` maps a name to a function that builds the network; `calibrated` gives its normalisations statistics, so that
 its outputs are of the order of 1.
 """
 

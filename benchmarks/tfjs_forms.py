@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table, one row a line
 """The forms that `benchmarks.tfjs_operators` tries TensorFlow operators in: ranks, constants, and attributes that choose a kernel."""
 
 from __future__ import annotations

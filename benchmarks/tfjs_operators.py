@@ -1,6 +1,9 @@
 """What TF.js runs of TensorFlow's operators: read from the npm packages, and measured in Node against TensorFlow.
 
-Usage: python -m benchmarks.tfjs_operators [--node-modules DIRECTORY] [OPERATOR …]
+Usage: python -m benchmarks.tfjs_operators --node-modules DIRECTORY [OPERATOR …]
+
+The directory is made by `npm install` of @tensorflow/tfjs, @tensorflow/tfjs-backend-wasm and @tensorflow/tfjs-backend-webgpu, all
+at the version of the toolchain "tfjs".
 
 Writes `src/convkit/legalization/tfjs/operators.json`:
   versions    of the npm packages
@@ -8,7 +11,7 @@ Writes `src/convkit/legalization/tfjs/operators.json`:
   broken      operators whose executor asks for parameters that the operator list does not declare
   backends    the kernels that each backend registers
   wrong       backend → operator → dtype → rank → what goes wrong, of the forms in `tfjs_forms.py`
-With operators named, only these are measured and the rest stays. The packages are those of the toolchain "tfjs", unless told otherwise.
+With operators named, only these are measured and the rest stays.
 """
 
 from __future__ import annotations
@@ -137,7 +140,7 @@ def versions(node_modules: Path) -> dict[str, str]:
 
 def measure(node: Node, operator: str) -> tuple[set[str], dict[str, dict[str, dict[str, str]]]]:
     """The kernels that an operator runs, and per backend, dtype and rank what goes wrong."""
-    kernels: set[str] = set()
+    kernels: dict[str, set[str]] = {}
     wrong: dict[str, dict[str, dict[str, str]]] = {backend: {} for backend in MEASURED}
     tried: dict[str, set[str]] = {}
     for dtype in DTYPES:
@@ -150,11 +153,14 @@ def measure(node: Node, operator: str) -> tuple[set[str], dict[str, dict[str, di
                 for backend in MEASURED if probe is not None else ():
                     answer, trouble = _tried(node, probe, backend)
                     if backend == MEASURED[0]:
-                        kernels.update(answer.get("kernels", ()))
+                        kernels.setdefault(dtype, set()).update(answer.get("kernels", ()))
                     if trouble:
                         node.restart()  # a kernel that went wrong may have written where others keep their numbers
                         wrong[backend].setdefault(dtype, {}).setdefault(rank, trouble)
-    return kernels, {backend: {d: _summed(ranks, tried[d]) for d, ranks in found.items()} for backend, found in wrong.items()}
+    # Complex numbers run kernels that other dtypes do without.
+    real = [used for dtype, used in kernels.items() if dtype != "complex64"]
+    used = set().union(*real) if real else kernels.get("complex64", set())
+    return used, {backend: {d: _summed(ranks, tried[d]) for d, ranks in found.items()} for backend, found in wrong.items()}
 
 
 def _summed(ranks: dict[str, str], tried: set[str]) -> dict[str, str]:
@@ -235,13 +241,14 @@ def _agree(want: np.ndarray, got: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--node-modules", type=Path)
+    parser.add_argument(
+        "--node-modules", type=Path, required=True, help="with @tensorflow/tfjs, and its wasm and webgpu backends"
+    )
     parser.add_argument("operators", nargs="*")
     options = parser.parse_args()
     from convkit.legalization.tfjs.target import OPERATORS
-    from convkit.workers import toolchains
 
-    node_modules = options.node_modules or toolchains.node_toolchain("tfjs").node_modules
+    node_modules = options.node_modules
     known, broken = executor_operators(node_modules)
     data = json.loads(OPERATORS.read_text()) if options.operators else {"operators": {}, "wrong": {b: {} for b in MEASURED}}
     node = Node(node_modules)

@@ -1,3 +1,5 @@
+# ruff: noqa: E501 - a table, one row a line
+# ruff: noqa: E501 - one configuration a line
 """Architectures of transformers in tiny random configurations: nothing is downloaded.
 
 `ARCHITECTURES` names a configuration class, a model class, and what the common small sizes do not say; `build` gives a module of

@@ -5,6 +5,8 @@ require('@tensorflow/tfjs-backend-cpu');
 const tf = {...require('@tensorflow/tfjs-core'), ...require('@tensorflow/tfjs-layers')};
 
 const {layers} = tf;
+// The default one calls methods of tensors that the core does not register by itself.
+const recurrentInitializer = 'glorotNormal';
 const sequential = (...of) => tf.sequential({layers: of});
 
 function merging() {
@@ -27,7 +29,7 @@ function nested() {
 const MODELS = {
   dense: () => sequential(
       layers.dense({units: 6, inputShape: [5], activation: 'hardSigmoid'}), layers.dropout({rate: 0.5}),
-      layers.dense({units: 6, activation: 'gelu'}), layers.dense({units: 6, activation: 'gelu_new'}),
+      layers.dense({units: 6, activation: 'gelu'}),
       layers.dense({units: 5, activation: 'swish', useBias: false}), layers.dense({units: 3, activation: 'softmax'})),
   images: () => sequential(
       layers.zeroPadding2d({inputShape: [12, 10, 2], padding: [[0, 1], [2, 1]]}),
@@ -39,21 +41,21 @@ const MODELS = {
       layers.averagePooling2d({poolSize: 3, strides: 2, padding: 'same'}), layers.flatten(), layers.dense({units: 2})),
   volumes: () => sequential(
       layers.conv3d({inputShape: [5, 6, 4, 1], filters: 2, kernelSize: 2}), layers.maxPooling3d({poolSize: 2}),
-      layers.reshape({targetShape: [6, 2]}), layers.conv1d({filters: 3, kernelSize: 2, padding: 'causal'}),
+      layers.reshape({targetShape: [4, 2]}), layers.conv1d({filters: 3, kernelSize: 2, padding: 'causal'}),
       layers.permute({dims: [2, 1]}), layers.globalMaxPooling1d()),
   pooled: () => sequential(
       layers.conv2d({inputShape: [null, null, 3], filters: 4, kernelSize: 3, dilationRate: 2}), layers.globalAveragePooling2d({})),
   activations: () => sequential(
       layers.leakyReLU({inputShape: [3, 4]}), layers.prelu({sharedAxes: [1]}), layers.elu(),
-      layers.thresholdedReLU({theta: 0.2}), layers.reLU({maxValue: 2}), layers.layerNormalization(), layers.softmax({axis: 1})),
+      layers.thresholdedReLU({theta: 0.2}), layers.reLU({maxValue: 2}), layers.layerNormalization(), layers.softmax()),
   recurrent: () => sequential(
-      layers.embedding({inputDim: 16, outputDim: 5, inputShape: [7]}), layers.lstm({units: 4, returnSequences: true}),
-      layers.gru({units: 3, returnSequences: true, recurrentActivation: 'sigmoid'}),
-      layers.timeDistributed({layer: layers.dense({units: 4})}), layers.simpleRNN({units: 3}), layers.repeatVector({n: 2}),
-      layers.rnn({cell: [layers.lstmCell({units: 3}), layers.gruCell({units: 2})]})),
+      layers.embedding({inputDim: 16, outputDim: 5, inputShape: [7]}), layers.lstm({recurrentInitializer, units: 4, returnSequences: true}),
+      layers.gru({recurrentInitializer, units: 3, returnSequences: true, recurrentActivation: 'sigmoid'}),
+      layers.timeDistributed({layer: layers.dense({units: 4})}), layers.simpleRNN({recurrentInitializer, units: 3}), layers.repeatVector({n: 2}),
+      layers.rnn({cell: [layers.lstmCell({recurrentInitializer, units: 3}), layers.gruCell({recurrentInitializer, units: 2})]})),
   bidirectional: () => sequential(
-      layers.bidirectional({layer: layers.lstm({units: 3, returnSequences: true}), mergeMode: 'concat', inputShape: [6, 4]}),
-      layers.bidirectional({layer: layers.gru({units: 2}), mergeMode: 'sum'})),
+      layers.bidirectional({layer: layers.lstm({recurrentInitializer, units: 3, returnSequences: true}), mergeMode: 'concat', inputShape: [6, 4]}),
+      layers.bidirectional({layer: layers.gru({recurrentInitializer, units: 2}), mergeMode: 'sum'})),
   merging,
   nested,
 };

@@ -97,11 +97,12 @@ def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: Work
     try:
         report = BrowserReport(version, call("driver"))
         for backend in BACKENDS:
-            compared = replace(comparison, runtime=_runtime(backend, report), coarsest=_tolerance(backend, report))
+            runtime = _runtime(backend, report)
+            compared = replace(comparison, runtime=runtime, coarsest=_tolerance(backend, report))
             try:
                 report.backends[backend] = compared.run(target, scratch, pool)[0]
             except ConversionError as error:
-                if error.component != compared.runtime.name:  # type: ignore[union-attr]
+                if error.component != runtime.name:  # it is the source that does not run
                     raise
                 report.failures[backend] = error.message
         return report

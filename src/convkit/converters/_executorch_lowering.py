@@ -67,7 +67,7 @@ def _attempts(backend: str) -> Iterator[tuple[str, list[Any]]]:
 def _without_half(config: Any) -> Any:
     """The partitioner's configuration, but it leaves float16 to the portable kernels.
 
-    On processors without float16 arithmetic XNNPACK has no such kernel for GELU, division or pooling, which shows when the file is
+    On processors without float16 arithmetic XNNPACK has no such kernel for GELU, division or pooling, which shows when it is
     loaded, as an error or the end of the process; and its softmax, tanh and exp err by four times as much as the portable ones
     (measured, executorch 1.4.1).
     """

@@ -106,7 +106,7 @@ def write_graph_model(
 
 
 def _topology(graph: Any) -> Mapping[str, Any]:
-    """The graph as JSON, with what protobuf leaves out and TF.js needs: sizes of 0, and the arguments of a function without any."""
+    """As JSON, with what protobuf leaves out and TF.js needs: sizes of 0, and the arguments of functions without any."""
     from google.protobuf.json_format import MessageToDict
 
     topology: dict[str, Any] = MessageToDict(graph)

@@ -116,8 +116,8 @@ def _module(program: Program, method: Method) -> MethodModule:
 def _stand_ins(signature: Signature, method: Method, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Zeros for a trace, which looks at shapes only.
 
-    The user's sizes where they are distinct and not 1 (torch takes a size of 1 for a promise, and one of two that are equal for the
-    other), else sizes below the bounds that memory was planned for.
+    The user's sizes where they are distinct and not 1 (torch takes a size of 1 for a promise, and one of two that are equal
+    for the other), else sizes below the bounds that memory was planned for.
     """
     import numpy as np
 

@@ -94,7 +94,7 @@ def _name_activations(config: dict[str, Any], name: str) -> None:
         if not isinstance(activation, str):
             raise ConversionError(f"the layer {name!r} has no activation's name", component="Keras")
         if activation in _FORMULAS:
-            config[key] = _FORMULAS[activation]
+            config[key] = _registered(activation)
         elif activation in _KERAS_ACTIVATIONS.split():
             config[key] = activation
         else:
@@ -103,7 +103,7 @@ def _name_activations(config: dict[str, Any], name: str) -> None:
 
 def _keep_keras_2_defaults(config: dict[str, Any], kind: str) -> None:
     if kind in _GATED:
-        config.setdefault("recurrent_activation", hard_sigmoid)
+        config.setdefault("recurrent_activation", _registered("hard_sigmoid"))
     if kind.startswith("GRU"):
         config["reset_after"] = bool(config.get("reset_after"))
 
@@ -120,6 +120,15 @@ def gelu_new(x: Any) -> Any:
     import tensorflow as tf
 
     return tf.nn.gelu(x, approximate=True)
+
+
+@cache
+def _registered(activation: str) -> Callable[[Any], Any]:
+    """The formula under a name of its own: wrappers copy layers by their configuration, where Keras 3's has the plain name."""
+    import keras
+
+    formula: Callable[[Any], Any] = keras.saving.register_keras_serializable("convkit", activation)(_FORMULAS[activation])
+    return formula
 
 
 _FORMULAS: Mapping[str, Callable[[Any], Any]] = {"hard_sigmoid": hard_sigmoid, "gelu_new": gelu_new}

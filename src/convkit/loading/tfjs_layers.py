@@ -75,6 +75,7 @@ class _Builder:
                 continue
             layers[name] = self._layer(layer)
             pending += [(name, number, references) for number, references in enumerate(layer["inbound_nodes"])]
+        pending = [(name, number + self._first_call(name, layers), references) for name, number, references in pending]
         while pending:
             waiting = [call for call in pending if not self._take(layers[call[0]], call)]
             if len(waiting) == len(pending):
@@ -82,10 +83,19 @@ class _Builder:
             pending = waiting
         return self._named("input_layers"), self._named("output_layers")
 
+    def _first_call(self, name: str, layers: Mapping[str, Any]) -> int:
+        """The number of a layer's first call: 1 for a Sequential model, whose call number 0 was its own making."""
+        calls = next(len(layer["inbound_nodes"]) for layer in self._config["layers"] if layer["name"] == name)
+        nodes = [node for layer in self._config["layers"] for node in layer["inbound_nodes"]]
+        taken = {reference[1] for node in nodes for reference in node if reference[0] == name}
+        taken |= {r[1] for r in self._references("output_layers") if r[0] == name}
+        return 1 if taken and min(taken) >= 1 and max(taken) == calls and hasattr(layers[name], "layers") else 0
+
     def _take(self, layer: Any, call: tuple[str, int, Sequence[Sequence[Any]]]) -> bool:
         """Calls a layer if its inputs are there, and its earlier calls have been made."""
         name, number, references = call
-        if number and (name, number - 1) not in self._tensors:
+        earlier = [n for n in range(number) if (name, n) not in self._tensors]
+        if earlier and earlier != [0]:
             return False
         if any((r[0], r[1]) not in self._tensors for r in references):
             return False
@@ -102,6 +112,9 @@ class _Builder:
             raise DamagedFileError(f"its configuration names the tensor {list(reference[:3])}, which no layer gives") from None
 
     def _named(self, key: str) -> list[Any]:
+        return [self._tensor(r) for r in self._references(key)]
+
+    def _references(self, key: str) -> list[Any]:
         references = self._config.get(key)
         if isinstance(references, dict):
             references = list(references.values())
@@ -109,7 +122,7 @@ class _Builder:
             raise DamagedFileError(f"its configuration has no {key}")
         if isinstance(references[0], str):
             references = [references]
-        return [self._tensor(r) for r in references]
+        return references
 
     def _layer(self, layer: Mapping[str, Any]) -> Any:
         if layer["class_name"] in MODELS:

@@ -24,6 +24,12 @@ _DTYPES = {
 }  # fmt: skip
 _NUMBERS = {1: "DT_FLOAT", 2: "DT_DOUBLE", 3: "DT_INT32", 4: "DT_UINT8", 7: "DT_STRING", 8: "DT_COMPLEX64", 9: "DT_INT64",
             10: "DT_BOOL", 19: "DT_HALF", 20: "DT_RESOURCE", 21: "DT_VARIANT"}  # fmt: skip
+# dtypes that TF.js does not have → those that it computes them in
+_COMPUTED = {
+    **dict.fromkeys(("int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64"), "int32"),
+    **dict.fromkeys(("float16", "bfloat16", "float64"), "float32"),
+    "complex128": "complex64",
+}
 _TRUTHS = "All Any Equal Greater GreaterEqual IsFinite IsInf IsNan Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual"
 _INDICES = "ArgMax ArgMin NonMaxSuppressionV2 NonMaxSuppressionV3 Rank Shape ShapeN Size TensorArraySizeV3 TensorListLength Where"
 _PASSING = ("ExpandDims", "Identity", "Reshape", "Slice", "Squeeze", "StopGradient", "StridedSlice", "Transpose")
@@ -160,7 +166,7 @@ def _shape(name: str, shape: Any) -> tuple[Dim, ...] | None:
 
 
 def _in_source_order(found: GraphEdges, recorded: Any) -> GraphEdges:
-    """In the order of the model that convkit wrote the file from, with its dimensions' names; the rest is the file's own."""
+    """In the order of the model that convkit wrote the file from, with its dimensions' names and its dtypes."""
     try:
         source = Signature.from_json(recorded)
     except (LookupError, TypeError, AttributeError):
@@ -170,14 +176,16 @@ def _in_source_order(found: GraphEdges, recorded: Any) -> GraphEdges:
         by_name = {edge.spec.name: edge for edge in mine}
         if set(by_name) != {spec.name for spec in theirs} or len(by_name) != len(theirs):
             return found
-        sides.append(tuple(_with_symbols(by_name[spec.name], spec.shape) for spec in theirs))
+        sides.append(tuple(_as_declared(by_name[spec.name], spec) for spec in theirs))
     return GraphEdges(sides[0], sides[1], found.notes)
 
 
-def _with_symbols(edge: Edge, recorded: Sequence[Any] | None) -> Edge:
-    mine = edge.spec.shape
-    if mine is None or recorded is None or len(mine) != len(recorded):
-        return edge
-    pairs = zip(mine, recorded, strict=True)
-    shape = tuple(theirs if isinstance(own, str) and isinstance(theirs, str) else own for own, theirs in pairs)
-    return replace(edge, spec=replace(edge.spec, shape=shape))
+def _as_declared(edge: Edge, source: TensorSpec) -> Edge:
+    """With the source's symbols, and its dtype where TF.js computes that as the file says: a runtime narrows, and widens."""
+    own = edge.spec
+    dtype = source.dtype if _COMPUTED.get(source.dtype) == own.dtype else own.dtype
+    shape = own.shape
+    if shape is not None and source.shape is not None and len(shape) == len(source.shape):
+        pairs = zip(shape, source.shape, strict=True)
+        shape = tuple(theirs if isinstance(mine, str) and isinstance(theirs, str) else mine for mine, theirs in pairs)
+    return replace(edge, spec=replace(own, dtype=dtype, shape=shape))

@@ -1,7 +1,7 @@
 """Traces a concrete function anew, operator by operator, as a graph that TF.js can run.
 
 The source graph is interpreted while `tf.function` traces: what does not depend on the inputs is computed at once, in the
-source's own dtypes (variables, int64 shape arithmetic, the scale of a batch normalization); calls are inlined; dtypes are narrowed;
+source's own dtypes (variables, int64 shape arithmetic, the scale of a batch norm); calls are inlined; dtypes are narrowed;
 operators that have a rewrite are replaced; everything else becomes the same operator again. Dynamic dimensions stay dynamic.
 """
 

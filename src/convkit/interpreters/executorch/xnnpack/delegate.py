@@ -64,7 +64,7 @@ class XnnpackModule(torch.nn.Module):  # type: ignore[misc]
 
     def _compute(self, node: Node, values: dict[int, Laid]) -> None:
         handler = handlers()[node.kind]
-        given = {
+        given: dict[str, Any] = {
             name.removesuffix("_id"): None if index == ABSENT else _computed(values, index)
             for name, index in node.fields.items()
             if name.endswith("_id") and not name.startswith("output")

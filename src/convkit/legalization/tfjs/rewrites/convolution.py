@@ -177,7 +177,7 @@ def _with_holes(weights: Any, dilations: Sequence[int]) -> Any:
 
 @rewrite("Conv3DBackpropInputV2", reason="computed as a convolution of the input spread out with zeros")
 def transposed_convolution_3d(node: Node, shape: Any, weights: Any, x: Any) -> Any:
-    """Source: a transposed convolution is a convolution with the mirrored kernel over an input with zeros between its elements."""
+    """Source: a transposed convolution is a convolution by the mirrored kernel over an input with zeros between elements."""
     import tensorflow as tf
 
     if _is_channels_first(node) or any(d != 1 for d in node.attribute("dilations")):
