@@ -19,8 +19,11 @@ from convkit.runtimes import tfjs
 __all__ = ["assert_same", "checked", "request", "saved"]
 
 
-def saved(directory: Path, call: Callable[..., Any], *inputs: str) -> Artifact:
-    """A SavedModel of a function of positional tensors; its inputs are given as "x:float32[n,3]", its outputs named y0, y1, …."""
+def saved(directory: Path, call: Callable[..., Any], *inputs: str, tracked: Any = None) -> Artifact:
+    """A SavedModel of a function of positional tensors; its inputs are given as "x:float32[n,3]", its outputs named y0, y1, ….
+
+    `tracked` holds the variables that the function uses.
+    """
     import tensorflow as tf
 
     from convkit.loading.tensorflow import tensor_specs
@@ -29,13 +32,14 @@ def saved(directory: Path, call: Callable[..., Any], *inputs: str) -> Artifact:
     specs = [parse_spec(text) for text in inputs]
 
     class Model(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=tensor_specs(specs))  # type: ignore[misc]
+        @tf.function(input_signature=tensor_specs(specs), autograph=False)  # type: ignore[misc]
         def run(self, *tensors: Any) -> dict[str, Any]:
             results = call(*tensors)
             results = results if isinstance(results, (list, tuple)) else [results]
             return {f"y{position}": result for position, result in enumerate(results)}
 
     model = Model()
+    model.tracked = tracked
     path = directory / "source.savedmodel"
     tf.saved_model.save(model, str(path), signatures=model.run)
     return Artifact(Variant.SAVEDMODEL, path, readers.inspect(path).signature)

@@ -41,13 +41,13 @@ const MODELS = {
       layers.averagePooling2d({poolSize: 3, strides: 2, padding: 'same'}), layers.flatten(), layers.dense({units: 2})),
   volumes: () => sequential(
       layers.conv3d({inputShape: [5, 6, 4, 1], filters: 2, kernelSize: 2}), layers.maxPooling3d({poolSize: 2}),
-      layers.reshape({targetShape: [4, 2]}), layers.conv1d({filters: 3, kernelSize: 2, padding: 'causal'}),
+      layers.reshape({targetShape: [4, 2]}), layers.conv1d({filters: 3, kernelSize: 2}),
       layers.permute({dims: [2, 1]}), layers.globalMaxPooling1d()),
   pooled: () => sequential(
       layers.conv2d({inputShape: [null, null, 3], filters: 4, kernelSize: 3, dilationRate: 2}), layers.globalAveragePooling2d({})),
   activations: () => sequential(
       layers.leakyReLU({inputShape: [3, 4]}), layers.prelu({sharedAxes: [1]}), layers.elu(),
-      layers.thresholdedReLU({theta: 0.2}), layers.reLU({maxValue: 2}), layers.layerNormalization(), layers.softmax()),
+      layers.thresholdedReLU({theta: 0.2}), layers.reLU({maxValue: 2}), layers.layerNormalization(), layers.softmax({axis: -1})),
   recurrent: () => sequential(
       layers.embedding({inputDim: 16, outputDim: 5, inputShape: [7]}), layers.lstm({recurrentInitializer, units: 4, returnSequences: true}),
       layers.gru({recurrentInitializer, units: 3, returnSequences: true, recurrentActivation: 'sigmoid'}),

@@ -25,7 +25,7 @@ def test_trained_models_at_other_batches(name: str, model) -> None:
     assert source.signature is not None
     target = Path(imported_to(path, name))
     for batch in (1, 3):
-        feeds = {s.name: floats(*s.concrete({}, batch), low=0, high=1) for s in source.signature.inputs}
+        feeds = {s.name: floats(*s.concrete({}, batch), low=0, high=9).astype(s.dtype) for s in source.signature.inputs}
         loaded = pytorch.load(convkit.artifact.Artifact(converter.CONVERTER.target, target, source.signature))
         assert_close([litert.load(source).run(feeds)], [loaded.run(feeds)])
 
@@ -50,11 +50,11 @@ def two_signatures() -> Path:
 
 @pytest.mark.parametrize(("option", "added"), [({}, 1), ({"signature": "decode"}, 10)])
 def test_one_of_several_signatures(option: dict[str, str], added: int, tmp_path: Path, pool: WorkerPool) -> None:
-    result = convkit.convert(two_signatures(), "pytorch", tmp_path / "m.pt2", converter_options=option, pool=pool)
+    result = convkit.convert(two_signatures(), "pytorch", tmp_path / "m.pt2", options=option, pool=pool)
     assert result.verdict.value == "proved"
     signature = result.artifact.signature
     assert signature is not None
-    assert (signature.name, signature.input_names, signature.output_names) == (
+    assert (signature.name, signature.input_names, signature.output_names) == (  # noqa: E501
         option.get("signature", "encode"),
         ("a0",),
         ("b0",),
@@ -65,7 +65,7 @@ def test_one_of_several_signatures(option: dict[str, str], added: int, tmp_path:
 
 def test_a_signature_that_the_file_has_not(tmp_path: Path, pool: WorkerPool) -> None:
     with pytest.raises(UsageError, match="no signature 'train'"):
-        convkit.convert(two_signatures(), "pytorch", tmp_path / "m.pt2", converter_options={"signature": "train"}, pool=pool)
+        convkit.convert(two_signatures(), "pytorch", tmp_path / "m.pt2", options={"signature": "train"}, pool=pool)
 
 
 def test_what_is_refused_has_operator_place_and_reason(tmp_path: Path) -> None:

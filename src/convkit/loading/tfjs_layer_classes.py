@@ -59,6 +59,8 @@ def make_layer(layer: Mapping[str, Any]) -> Any:
         return constructor(config)
     if kind in _RECURRENT:
         _keep_keras_2_defaults(config, kind)
+    if kind == "Softmax":
+        config.setdefault("axis", 1)
     return _construct(getattr(keras.layers, kind), config)
 
 

@@ -24,10 +24,10 @@ def test_a_loop_of_any_number_of_rounds(tmp_path: Path) -> None:
     weights = tf.Variable(np.eye(4, dtype=np.float32) * 0.5)
 
     def call(x, n):
-        return tf.while_loop(lambda i, _: i < n, lambda i, a: (i + 1, a @ tf.constant(weights.numpy()) + 1.0), [0, x])[1]
+        return tf.while_loop(lambda i, _: i < n, lambda i, a: (i + 1, a @ weights + 1.0), [0, x])[1]
 
-    source = saved(tmp_path, call, "x[n,4]", "n:int32[]")
-    assert_same(source, tmp_path / "m.tfjs", [{"x": X, "n": np.int32(n)} for n in (0, 1, 5)])
+    source = saved(tmp_path, call, "x[n,4]", "n:int32[]", tracked=weights)
+    assert_same(source, tmp_path / "m.tfjs", [{"x": X, "n": np.array(n, np.int32)} for n in (0, 1, 5)])
 
 
 def test_two_outputs_of_one_operator_as_results_of_a_round(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_two_outputs_of_one_operator_as_results_of_a_round(tmp_path: Path) -> No
         return tf.while_loop(lambda i, *_: i < n, one_round, [0, x, tf.cast(x, tf.int32)])[1:]
 
     source = saved(tmp_path, call, "x[2,4]", "n:int32[]")
-    assert_same(source, tmp_path / "m.tfjs", [{"x": X, "n": np.int32(n)} for n in (0, 1, 3)])
+    assert_same(source, tmp_path / "m.tfjs", [{"x": X, "n": np.array(n, np.int32)} for n in (0, 1, 3)])
 
 
 @pytest.mark.parametrize("backend", ["cpu", "wasm"])
@@ -78,7 +78,7 @@ def test_recurrent_layers_of_any_length(layer: str, tmp_path: Path) -> None:
 
     model = keras.Sequential([keras.Input((None, 3)), getattr(keras.layers, layer)(5, return_sequences=True)])
     model.add(keras.layers.Bidirectional(getattr(keras.layers, layer)(4)))
-    source = saved(tmp_path, lambda x: model(x, training=False), "x[n,t,3]")
+    source = saved(tmp_path, lambda x: model(x, training=False), "x[n,t,3]", tracked=model)
     rng = np.random.default_rng(0)
     assert_same(
         source, tmp_path / "m.tfjs", [{"x": rng.standard_normal((n, t, 3)).astype(np.float32)} for n, t in ((1, 2), (3, 9))]

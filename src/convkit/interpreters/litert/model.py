@@ -191,9 +191,11 @@ def read_model(path: Path) -> Model:
 
 def callees(options: Mapping[str, Any]) -> Iterator[int]:
     """The subgraphs that an operator with these options calls."""
-    for name, value in options.items():
-        if name.endswith("subgraph_index") or (name == "subgraph" and isinstance(value, int)):
-            yield value
+    yield from (value for name, value in options.items() if _is_callee(name))
+
+
+def _is_callee(option: str) -> bool:
+    return option.endswith("subgraph_index") or option == "subgraph"
 
 
 class _Reader:
@@ -356,7 +358,7 @@ def _decoded(data: Any, kind: int, position: int, creator: str) -> Mapping[str, 
             value = value.tolist()
         default = defaults[name]
         key = re.sub(r"(?<=[a-z0-9])([A-Z])|(?<=[A-Z])([A-Z])(?=[a-z])", r"_\1\2", name).lower()
-        at_default = not isinstance(value, list) and value == default and not key.endswith("subgraph_index")
+        at_default = not isinstance(value, list) and value == default and not _is_callee(key)
         if value is None or at_default:
             continue
         names = _enumeration(key)

@@ -10,7 +10,7 @@ from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.tfjs import limits
 from convkit.legalization.tfjs.narrowing import NARROWED, edge_dtype
 from convkit.legalization.tfjs.optimizing import optimized
-from convkit.legalization.tfjs.retracing import Retraced, retrace
+from convkit.legalization.tfjs.retracing import retrace
 from convkit.legalization.tfjs.target import target
 from convkit.signature import Signature, TensorSpec
 
@@ -51,19 +51,13 @@ def legalize(function: Any, names: Sequence[str]) -> Legalized:
         return Legalized(findings)
     known = target()
     graph = optimized(retraced.function, lambda node: known.knows(node.op) and limits.runs_fused(node))
-    used = [(node.op, place) for node, place in _nodes(graph, retraced)]
     return Legalized(
         findings,
         graph,
         tuple(t.name for t in retraced.function.inputs),
         tuple(t.name for t in retraced.function.outputs),
-        (*retraced.notes, *known.notes(used)),
+        (*retraced.notes, *limits.backend_notes(retraced)),
     )
-
-
-def _nodes(graph: Any, retraced: Retraced) -> list[tuple[Any, str]]:
-    bodies = [node for function in graph.library.function for node in function.node_def]
-    return [(node, limits.source_of(node.name, retraced)[1]) for node in (*graph.node, *bodies)]
 
 
 def _merged(findings: list[Finding], gaps: list[Finding]) -> list[Finding]:

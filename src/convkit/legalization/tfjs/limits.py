@@ -12,7 +12,7 @@ from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.tfjs.retracing import Retraced
 from convkit.legalization.tfjs.target import target
 
-__all__ = ["gaps", "runs_fused", "source_of"]
+__all__ = ["backend_notes", "gaps", "runs_fused", "source_of"]
 
 _HINT = "replace it in the model, or convert to another format"
 _FREE = frozenset(("Placeholder", "Const", "NoOp", "While", "StatelessWhile", "If", "StatelessIf", "Identity", "IdentityN"))
@@ -42,6 +42,30 @@ def gaps(retraced: Retraced) -> list[Finding]:
     ]
 
 
+def backend_notes(retraced: Retraced) -> list[str]:
+    """One line per operator that the reference backend runs and another does not, or not rightly, with its places."""
+    known = target()
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for operation in _operations(retraced.function):
+        place = source_of(operation.name, retraced)[1]
+        dtype, rank = _data(operation)
+        lacking = known.lacking(operation.type)
+        if lacking:
+            found.setdefault((operation.type, " and ".join(lacking), "has no kernel"), []).append(place)
+        for backend in known.wrong:
+            if backend not in (_REFERENCE, *lacking) and known.trouble(backend, operation.type, dtype, rank):
+                found.setdefault((f"{operation.type} of {dtype}", backend, "goes wrong"), []).append(place)
+    return [
+        f"{what} ({_listed(places)}) {how} on the backend {where}: run the model on another"
+        for (what, where, how), places in sorted(found.items())
+    ]
+
+
+def _listed(places: list[str]) -> str:
+    told = list(dict.fromkeys(places))
+    return ", ".join(told[:3]) + (", …" if len(told) > 3 else "")
+
+
 def trouble(operation: Any) -> str:
     """Why TF.js does not run a `tf.Operation`; empty where it does."""
     known = target()
@@ -60,6 +84,8 @@ def trouble(operation: Any) -> str:
 def _data(operation: Any) -> tuple[str, int | None]:
     """The dtype and the rank of what an operator works on."""
     position = _DATA.get(operation.type, 0)
+    if not operation.outputs:
+        return "", None
     if len(operation.inputs) <= position:
         return operation.outputs[0].dtype.base_dtype.name, operation.outputs[0].shape.rank
     tensor = operation.inputs[position]

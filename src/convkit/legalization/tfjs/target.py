@@ -6,7 +6,7 @@ The lists are read from the npm packages and kept as data (`OPERATORS`; `python 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,18 +48,6 @@ class TensorFlowJs:
         """The backends that lack a kernel for an operator."""
         needed = self.kernels.get(operator, ())
         return tuple(name for name, kernels in self.backends.items() if not kernels.issuperset(needed))
-
-    def notes(self, operators: Iterable[tuple[str, str]]) -> list[str]:
-        """One line per operator that some backend lacks; pairs of an operator and its place."""
-        places: dict[str, list[str]] = {}
-        for operator, place in operators:
-            if self.lacking(operator):
-                places.setdefault(operator, []).append(place)
-        return [
-            f"{operator} ({', '.join(at[:3])}{', …' if len(at) > 3 else ''}) has no kernel on the backend "
-            f"{' and '.join(self.lacking(operator))}: choose another there"
-            for operator, at in sorted(places.items())
-        ]
 
 
 @cache

@@ -70,7 +70,7 @@ class XnnpackModule(torch.nn.Module):  # type: ignore[misc]
             if name.endswith("_id") and not name.startswith("output")
         }
         if "sizes" in _parameters(node.kind):
-            given["sizes"] = self._graph.values[node["input_id"]].sizes  # type: ignore[assignment]
+            given["sizes"] = self._graph.values[node["input_id"]].sizes
         results = handler(node, **given)
         results = results if isinstance(results, tuple) else (results,)
         outputs = [index for name, index in node.fields.items() if name.startswith("output") and name.endswith("_id")]

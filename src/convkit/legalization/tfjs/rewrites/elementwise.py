@@ -86,13 +86,6 @@ def clip(_node: Node, x: Any, low: Any, high: Any) -> Any:
     return tf.minimum(tf.maximum(x, low), high)
 
 
-@rewrite("LogicalXor", reason="computed as NotEqual")
-def logical_xor(_node: Node, x: Any, y: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.not_equal(tf.cast(x, tf.int32), tf.cast(y, tf.int32))
-
-
 @rewrite("Rint", reason="computed as Round")
 def rint(_node: Node, x: Any) -> Any:
     import tensorflow as tf

@@ -1,0 +1,135 @@
+"""ExecuTorch → PyTorch: files that executorch's own compiler makes, against its own runtime; opaque and damaged ones are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from convkit import readers
+from convkit.artifact import Artifact
+from convkit.components import ConversionOutcome, ConversionRequest
+from convkit.converters import _executorch_lowering as lowering
+from convkit.converters import executorch_to_pytorch as converter
+from convkit.errors import ConversionError, UnreadableModelError
+from convkit.formats import Variant
+from convkit.legalization.target import Verdict
+from convkit.runtimes import executorch as runtime
+
+
+class Network(nn.Module):
+    """Two kinds of convolution, pooling, a residual sum, a product of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.depthwise = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1, groups=8)
+        self.last = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.stem(x))
+        return self.last(F.max_pool2d(F.hardswish(self.depthwise(x)) + x, 2, 2).mean((2, 3)))
+
+
+class Branches(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cond(x.sum() > 0, lambda a: a * 3, lambda a: a.cos(), (x,))
+
+
+class State(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.zeros(1, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.total.add_(x)
+        return self.total * 2
+
+
+def made(module: nn.Module, example: torch.Tensor, path: Path, *, xnnpack: bool = True, dynamic: bool = False) -> Artifact:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    shapes = ({0: torch.export.Dim("batch", min=1, max=8)},) if dynamic else None
+    program = torch.export.export(module.eval(), (example,), dynamic_shapes=shapes)
+    path.write_bytes(lowering.compiled(program, [XnnpackPartitioner()] if xnnpack else [], {}).buffer)
+    return Artifact(Variant.PTE, path, readers.inspect(path).signature)
+
+
+def converted(source: Artifact, path: Path) -> ConversionOutcome:
+    return converter.convert(ConversionRequest(source, path, source.signature))
+
+
+def assert_same(source: Artifact, path: Path, *arrays: np.ndarray) -> None:
+    session = runtime.load(source)
+    with path.open("rb") as stream:
+        module = torch.export.load(stream).module()
+    for array in arrays:
+        expected = session.run({"input_0": array})["output_0"]
+        (found,) = module(torch.from_numpy(array))
+        assert np.abs(expected).max() > 1e-2
+        np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("xnnpack", [True, False])
+def test_a_dynamic_network_is_the_same_at_every_batch(xnnpack: bool, tmp_path: Path) -> None:
+    source = made(Network(), torch.randn(2, 3, 16, 16), tmp_path / "m.pte", xnnpack=xnnpack, dynamic=True)
+    assert source.signature is not None and source.signature.dynamic_dims == ("batch",)
+    request = ConversionRequest(source, tmp_path / "m.pt2", source.signature)
+    assert {f.verdict for f in converter.check(request)} == {Verdict.LEGAL}
+    converter.convert(request)
+    assert_same(source, tmp_path / "m.pt2", noise(2, 3, 16, 16), noise(5, 3, 16, 16))
+
+
+def test_layouts_cancel_out(tmp_path: Path) -> None:
+    """XNNPACK's NHWC leaves no transposition between the convolutions."""
+    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte")
+    converted(source, tmp_path / "m.pt2")
+    with (tmp_path / "m.pt2").open("rb") as stream:
+        program = torch.export.load(stream)
+    assert not [n for n in program.graph.nodes if "permute" in str(n.target)]
+
+
+def test_a_condition_stays_one(tmp_path: Path) -> None:
+    source = made(Branches(), torch.randn(2, 3), tmp_path / "m.pte", xnnpack=False)
+    converted(source, tmp_path / "m.pt2")
+    assert_same(source, tmp_path / "m.pt2", np.abs(noise(2, 3)), -np.abs(noise(2, 3)))
+
+
+def test_state_without_initial_content_is_told(tmp_path: Path) -> None:
+    source = made(State(), torch.randn(1, 4), tmp_path / "m.pte", xnnpack=False)
+    assert any("no initial state" in note for note in converted(source, tmp_path / "m.pt2").notes)
+
+
+def test_an_opaque_delegate_is_a_gap_with_its_name(tmp_path: Path) -> None:
+    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte")
+    source.path.write_bytes(source.path.read_bytes().replace(b"XnnpackBackend", b"UnknownBackend"))
+    gaps = [
+        f for f in converter.check(ConversionRequest(source, tmp_path / "m.pt2", source.signature)) if f.verdict is Verdict.GAP
+    ]
+    assert [g.operator for g in gaps] == ["delegate:UnknownBackend"]
+    with pytest.raises(ConversionError, match="UnknownBackend"):
+        converted(source, tmp_path / "m.pt2")
+
+
+def test_damage_is_an_error_and_nothing_else(tmp_path: Path) -> None:
+    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte")
+    whole, generator = source.path.read_bytes(), np.random.default_rng(0)
+    source.path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableModelError):
+        converted(source, tmp_path / "m.pt2")
+    for _ in range(20):
+        damaged = bytearray(whole)
+        for position in generator.integers(8, len(whole) // 2, 8):
+            damaged[position] = generator.integers(0, 256)
+        source.path.write_bytes(bytes(damaged))
+        try:
+            converted(source, tmp_path / "m.pt2")
+        except (UnreadableModelError, ConversionError) as error:
+            assert str(error)
