@@ -241,7 +241,7 @@ def _agree(want: np.ndarray, got: dict[str, Any]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(  # noqa: E501
+    parser.add_argument(
         "--node-modules", type=Path, required=True, help="with @tensorflow/tfjs, and its wasm and webgpu backends"
     )
     parser.add_argument("operators", nargs="*")

@@ -1,4 +1,4 @@
-"""ExecuTorch → PyTorch: files that executorch's own compiler makes, against its own runtime; opaque and damaged ones are refused."""
+"""ExecuTorch → PyTorch: files of executorch's own compiler against its own runtime; opaque and damaged ones are refused."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_one_of_several_signatures(option: dict[str, str], added: int, tmp_path:
     assert result.verdict.value == "proved"
     signature = result.artifact.signature
     assert signature is not None
-    assert (signature.name, signature.input_names, signature.output_names) == (  # noqa: E501
+    assert (signature.name, signature.input_names, signature.output_names) == (
         option.get("signature", "encode"),
         ("a0",),
         ("b0",),

@@ -132,7 +132,7 @@ class _Method:
                 self._count(instruction, values)
         inputs, outputs = ([_pick(values, i, "value") for i in plan.numbers(role, "i")] for role in (3, 4))
         self._symbols: dict[int, str] = {}
-        asked = [self._asked.get(i, set()) for i in plan.numbers(3, "i")]
+        asked = _with_shared_batch([self._asked.get(i, set()) for i in plan.numbers(3, "i")], inputs)
         taken = tuple(self._specs(inputs, "input", asked))
         given = tuple(self._specs(outputs, "output", [set()] * len(outputs)))
         self.signature = Signature(taken, given, self.name)
@@ -199,6 +199,13 @@ def _pick(items: Sequence[Any], index: int, what: str) -> Any:
     if not 0 <= index < len(items):
         raise DamagedFileError(f"{what} {index} of {len(items)}")
     return items[index]
+
+
+def _with_shared_batch(asked: Sequence[set[int]], inputs: Sequence[Table]) -> list[set[int]]:
+    """The axes that a method asks for by input; a first axis that it asks one input for counts for all that have its bound."""
+    sizes = [v.child(1).numbers(2, "i") if v.number(0, "B") == _TENSOR and v.has(1) else () for v in inputs]  # type: ignore[union-attr]
+    batches = {size[0] for axes, size in zip(asked, sizes, strict=True) if 0 in axes and size}
+    return [axes | ({0} if axes and size[:1] and size[0] in batches else set()) for axes, size in zip(asked, sizes, strict=True)]
 
 
 def _operator_name(operator: Table) -> str:

@@ -40,7 +40,7 @@ def test_an_honest_file() -> None:
 
 def test_options_have_the_schemas_names() -> None:
     chosen = options("Conv2D", padding=1, strideW=1, strideH=2, dilationHFactor=3, fusedActivationFunction=1)
-    graph = Graph(  # noqa: E501
+    graph = Graph(
         [T((1, 5, 5, 1)), constant(floats(2, 1, 1, 1)), T((1, 3, 5, 2))], [Op("CONV_2D", [0, 1], [2], chosen)], [0], [2]
     )
     (operator,) = read_model(write(graph)).subgraphs[0].operators

@@ -11,7 +11,7 @@ import pytest
 from litert_models import Arrays, assert_close, compared, floats, litert_file
 
 IMAGE = floats(1, 8, 8, 3, low=-1, high=1)
-KERNELS = [  # noqa: E501
+KERNELS = [
     floats(3, 3, 3, 8, seed=1, low=-0.5, high=0.5),
     floats(3, 3, 8, 1, seed=2),
     floats(1, 1, 8, 16, seed=3, low=-1, high=1),
