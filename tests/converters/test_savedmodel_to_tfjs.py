@@ -171,3 +171,16 @@ def test_fixtures(name: str, model, tmp_path: Path) -> None:
     source = Artifact(Variant.SAVEDMODEL, path, readers.inspect(path).signature)
     arrays = feeds(source.signature)
     assert_same(source, tmp_path / "m.tfjs", [arrays])
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_weights_beyond_what_a_graph_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convkit.legalization.tfjs import retracing
+
+    monkeypatch.setattr(retracing, "_MOST_EMBEDDED", -1)
+    monkeypatch.setattr(retracing, "_LARGE", 64)
+    source = artifact(Variant.SAVEDMODEL, saved_model(name), name)
+    converter.convert(request(source, tmp_path / "m.tfjs"))
+    session = tfjs.load(Artifact(Variant.TFJS_GRAPH, tmp_path / "m.tfjs", source.signature))
+    arrays = feeds(SIGNATURES[name])
+    assert_agree(runtime.load(source).run(arrays), session.run(arrays))

@@ -85,7 +85,8 @@ def _without_half(config: Any) -> Any:
 def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any], methods: Mapping[str, Any]) -> Any:
     """An `ExecutorchProgramManager` of a repaired and bounded program, with constant methods by name."""
     import torch
-    from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 
     from convkit.legalization.executorch import stable_operator_sets
 
@@ -98,7 +99,11 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
             constant_methods=dict(methods),
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
-        return edge.to_executorch()
+        # Without it a buffer that the program replaces starts as zeros, whatever its value was.
+        signature = edge.exported_program().graph_signature
+        states = [name for name, buffer in signature.inputs_to_buffers.items() if buffer in signature.buffers_to_mutate.values()]
+        config = ExecutorchBackendConfig(passes=[InitializedMutableBufferPass(states)]) if states else None
+        return edge.to_executorch(config)
 
 
 @contextmanager

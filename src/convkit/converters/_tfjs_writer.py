@@ -69,6 +69,7 @@ def write_graph_model(
     *,
     converted_by: str,
     generated_by: str,
+    weights: Mapping[str, np.ndarray] | None = None,
     shard_size: int = SHARD_SIZE,
     quantization: Quantization = Quantization(),
 ) -> None:
@@ -81,12 +82,13 @@ def write_graph_model(
         edges: Inputs and outputs in order: the tensor in the graph ("x:0"), and the spec that TF.js sees.
         converted_by: For the file.
         generated_by: For the file.
+        weights: Constants for which the graph has placeholders, by name.
         shard_size: Bytes of a shard.
         quantization: Of the weights.
     """
     output.mkdir()
     shards = _Shards(output, shard_size)
-    weights = [shards.add(name, array, quantization) for name, array in _constants(graph)]
+    entries = [shards.add(name, array, quantization) for name, array in _constants(graph, weights or {})]
     paths = shards.close()
     inputs, outputs = edges
     model = {
@@ -99,7 +101,7 @@ def write_graph_model(
         },
         "userDefinedMetadata": {SIGNATURE_KEY: signature.to_json()},
         "modelTopology": _topology(graph),
-        "weightsManifest": [{"paths": paths, "weights": weights}],
+        "weightsManifest": [{"paths": paths, "weights": entries}],
     }
     text = json.dumps(model, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     (output / _MODEL).write_text(text, encoding="utf-8")
@@ -125,13 +127,17 @@ def _tensor_info(tensor: str, spec: TensorSpec) -> Mapping[str, Any]:
     return {"name": tensor, "dtype": _DT[spec.dtype], "tensorShape": shape}
 
 
-def _constants(graph: Any) -> Iterator[tuple[str, np.ndarray]]:
+def _constants(graph: Any, outside: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     """The constants of a graph and its functions under names of their own, one at a time; each is taken out of the graph."""
     import tensorflow as tf
 
     taken = {node.name for node in graph.node}
     for node in graph.node:
-        if node.op == "Const":
+        if node.name in outside:
+            node.op = "Const"
+            del node.attr["shape"]
+            yield node.name, outside[node.name]
+        elif node.op == "Const":
             yield node.name, tf.make_ndarray(node.attr["value"].tensor)
             _hollow(node)
     for function in graph.library.function:

@@ -8,7 +8,7 @@ dynamic size pinned to a prime (`convkit.legalization.prime_sizes`), and the dyn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ CONVERTER = Converter(
     reason="the only direct converter; keeps dynamic dimensions, has no control flow",
 )
 
+_STATE = "it keeps a value for the next run, which litert-torch drops"
+_STATE_HINT = "make the state an input and an output of the model"
 _GAP_HINT = "replace it in the model, or see `convkit plan` for another route"
 
 # litert-torch lowers these to StableHLO operators that the LiteRT interpreter has no kernel for: the file is written, and
@@ -61,11 +63,13 @@ class _Prepared:
         program: The static program after litert-torch's first decompositions and passes, before it is lowered.
         pinned: What it is the export of.
         counts: How often the source has each operator.
+        states: The source's nodes that keep a value for the next run.
     """
 
     program: torch.export.ExportedProgram
     pinned: PinnedProgram
     counts: Mapping[str, int]
+    states: Sequence[torch.fx.Node]
 
 
 @without_batch_heuristics()
@@ -98,6 +102,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ConversionError: An operator cannot be lowered, a dynamic dimension cannot be kept, or the signature differs.
         UnreadableModelError: torch cannot load the file.
     """
+    from convkit.legalization.exported_program import told
     from convkit.legalization.litert_dynamic import restore_dynamic_dims
     from convkit.loading.tflite_signature import rename_edges
 
@@ -106,6 +111,8 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
     prepared = _prepare(request)
     _prepared.clear()  # lowering changes the program
+    if updates := told(prepared.states):
+        raise ConversionError(f"{updates}: {_STATE}", component=CONVERTER.name, hint=_STATE_HINT)
     _lower(prepared, request.output)
     sizes = prepared.pinned.sizes
     rename_edges(
@@ -141,7 +148,7 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
     from litert_torch import fx_infra
     from litert_torch._convert import core
 
-    from convkit.legalization.exported_program import operators
+    from convkit.legalization.exported_program import operators, state_updates
     from convkit.legalization.prime_sizes import pin_sizes
 
     pinned = pin_sizes(program)
@@ -155,7 +162,8 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
         exported = core._run_convert_passes(exported)
     except Exception as error:
         raise _failure("litert-torch cannot decompose the program", error) from error
-    return _Prepared(exported, pinned, {name: len(found) for name, found in operators(program).items()})
+    counts = {name: len(found) for name, found in operators(program).items()}
+    return _Prepared(exported, pinned, counts, state_updates(program))
 
 
 def _own_infinities(program: torch.export.ExportedProgram) -> None:
@@ -192,6 +200,8 @@ def _gaps(prepared: _Prepared) -> list[Finding]:
             if source != lowered:
                 reason = f"it decomposes into {lowered}: {reason}"
             places.setdefault((source, reason), Counter())[str(place_of(node))] += 1
+    for node in prepared.states:
+        places.setdefault((source_operator(node), _STATE), Counter())[str(place_of(node))] += 1
     return [
         Finding(operator, found.total(), Verdict.GAP, reason, tuple(filter(None, found)), _GAP_HINT)
         for (operator, reason), found in places.items()

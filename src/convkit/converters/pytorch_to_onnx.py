@@ -37,6 +37,9 @@ CONVERTER = Converter(
 # file parses them all; beside it they are written and mapped as they are. 2 GiB is what protobuf can hold at all.
 SINGLE_FILE_LIMIT = 64 << 20
 
+_STATE = "it keeps a value for the next run, and an ONNX model has no variables"
+_STATE_HINT = "make the state an input and an output of the model"
+
 
 @without_batch_heuristics()
 def check(request: ConversionRequest) -> list[Finding]:
@@ -51,7 +54,8 @@ def check(request: ConversionRequest) -> list[Finding]:
     # What fails otherwise is torch's decomposition, not an operator: the conversion says it, with its reason.
     with contextlib.suppress(ConversionError):
         gaps = torchlib.unsupported(torchlib.decomposed(program, opset)[0], opset)
-    return programs.findings(program, dict.fromkeys(gaps, "torch.onnx has no translation for it, and torch no decomposition"))
+    reasons = dict.fromkeys(gaps, "torch.onnx has no translation for it, and torch no decomposition")
+    return programs.findings(program, {**reasons, **dict.fromkeys(programs.state_updates(program), _STATE)})
 
 
 @without_batch_heuristics()
@@ -73,7 +77,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     if request.signature is None:
         raise ConversionError(f"the inputs of {request.source.path} are not known", component=CONVERTER.name)
     opset = _opset(request)
-    ready, notes = torchlib.decomposed(loading.exported_program(request.source), opset)
+    program = loading.exported_program(request.source)
+    if updates := programs.told(programs.state_updates(program)):
+        raise ConversionError(f"{updates}: {_STATE}", component=CONVERTER.name, hint=_STATE_HINT)
+    ready, notes = torchlib.decomposed(program, opset)
     if gaps := programs.told(torchlib.unsupported(ready, opset)):
         raise ConversionError(
             f"torch.onnx has no translation for {gaps}",

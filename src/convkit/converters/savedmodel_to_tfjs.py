@@ -79,6 +79,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
             ),
             converted_by=_converted_by(),
             generated_by=_generated_by(),
+            weights=legalized.weights,
             shard_size=shard_size,
             quantization=quantization,
         )

@@ -27,6 +27,7 @@ __all__ = [
     "operators",
     "place_of",
     "source_operator",
+    "state_updates",
     "told",
     "without_batch_heuristics",
 ]
@@ -141,6 +142,23 @@ def findings(program: torch.export.ExportedProgram, gaps: Mapping[torch.fx.Node,
         Finding(name, counts.get(name, len(places)), Verdict.GAP, reason, tuple(p for p in places if p), hint)
         for (name, reason), places in sorted(where.items())
     ] + [Finding(name, count, Verdict.LEGAL) for name, count in sorted(counts.items()) if name not in refused]
+
+
+def state_updates(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """The nodes that give a buffer a new value for the next run: in place, or once decomposed as outputs of their own.
+
+    A target without variables computes every run from the first values, so that only the first run is right.
+    """
+    import torch
+    from torch.export.graph_signature import InputKind
+
+    signature = program.graph_signature
+    buffers = {s.arg.name for s in signature.input_specs if s.kind is InputKind.BUFFER}
+    found = [node for node in program.graph.nodes if node.name in signature.buffers_to_mutate]
+    for node in program.graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+            found += [node] if any(a.name in buffers for a in node.all_input_nodes[:1]) else []
+    return found
 
 
 def told(nodes: Iterable[torch.fx.Node]) -> str:

@@ -90,7 +90,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "TensorScatterMax": (_raw("TensorScatterMax", "tensor", "indices", "updates"), (I, np.int32([[1], [1]]), J)),
     "UnsortedSegmentSum": (_raw("UnsortedSegmentSum", "data", "segment_ids", num_segments=4), (F, np.int32([2, -1]))),
     "UnsortedSegmentMax": (_raw("UnsortedSegmentMax", "data", "segment_ids", num_segments=3), (I, np.int32([2, 2]))),
-    "ScatterNd": (_with(lambda tf, i, u: tf.scatter_nd(i, u, [3, 4]), (np.int32([[2], [0]]), BOOLS)),),
+    "ScatterNd": (_with(lambda tf, i, u: tf.scatter_nd(i, u, [3, 4])), (np.int32([[2], [0]]), BOOLS)),
     "BatchMatMulV2": (_raw("BatchMatMulV2", "x", "y"), (F[:, :1], np.transpose(F, (0, 1, 3, 2))[:1])),
     "BatchMatMulV3": (_raw("BatchMatMulV3", "x", "y", Tout=np.float32, adj_y=True), (F, F)),
     "Einsum": (_with(lambda tf, a, b: tf.einsum("bhwc,bhvc->bwv", a, b)), (F, F)),
@@ -99,10 +99,8 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "MatrixDiagPartV3": (_with(lambda tf, x: tf.linalg.diag_part(x)), (SQUARE,)),
     "MatrixSetDiagV3": (_with(lambda tf, x, d: tf.linalg.set_diag(x, d)), (SQUARE, SQUARE[0, :2])),
     "FusedBatchNormV3": (
-        _with(
-            lambda tf, x, s: tf.raw_ops.FusedBatchNormV3(x=x, scale=s, offset=s, mean=s, variance=s * s, is_training=False)[0],
-            (F, np.float32([1, 2, 3, 4])),
-        ),
+        _with(lambda tf, x, s: tf.raw_ops.FusedBatchNormV3(x=x, scale=s, offset=s, mean=s, variance=s * s, is_training=False)[0]),
+        (F, np.float32([1, 2, 3, 4])),
     ),
     "BiasAdd": (_raw("BiasAdd", "value", "bias", data_format="NCHW"), (NCHW, np.float32([1, 2, 3, 4]))),
     "Conv2D": (_raw("Conv2D", "input", "filter", strides=[1, 1, 1, 1], padding="VALID"), (F, KERNEL[:, :, :2])),

@@ -60,7 +60,7 @@ class Memory:
         """What a tensor holds; None where nothing was written to its memory."""
         value = self._values[index]
         assert isinstance(value, TensorValue)
-        if index in self._held and self._held[index][1] == self._count(value.location):
+        if index in self._held and self._held[index][1] == self._count(value.location if value.byte_count else None):
             return self._held[index][0]
         if value.is_constant:
             return self._constant(index)
@@ -102,7 +102,8 @@ class Memory:
         content = content if content.dtype == wanted else content.to(wanted)
         if not value.dynamic and all(isinstance(s, int) for s in content.shape) and tuple(content.shape) != value.sizes:
             raise UnsupportedError(f"it makes {list(content.shape)} where the program has {list(value.sizes)}")
-        location = value.location
+        # What has no elements (the statistics of a batch norm that trains nothing) shares its place with what has.
+        location = value.location if value.byte_count else None
         if location is not None and (base is None or getattr(self._values[base], "location", None) != location):
             self._writes[location] = self._count(location) + 1
             self._latest[location] = index

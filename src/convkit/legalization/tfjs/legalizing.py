@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.tfjs import limits
@@ -28,6 +30,7 @@ class Legalized:
         graph: A `GraphDef`, None where there are gaps.
         inputs, outputs: Its tensors in order ("x:0").
         notes: What the user should know, such as backends that lack a kernel.
+        weights: Constants for which the graph has placeholders of these names.
     """
 
     findings: list[Finding]
@@ -35,6 +38,7 @@ class Legalized:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def legalize(function: Any, names: Sequence[str]) -> Legalized:
@@ -57,6 +61,7 @@ def legalize(function: Any, names: Sequence[str]) -> Legalized:
         tuple(t.name for t in retraced.function.inputs),
         tuple(t.name for t in retraced.function.outputs),
         (*retraced.notes, *limits.backend_notes(retraced)),
+        retraced.weights,
     )
 
 

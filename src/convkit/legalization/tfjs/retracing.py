@@ -32,6 +32,13 @@ _OVERFLOWS = frozenset(
 )
 
 
+_MOST_EMBEDDED = 256 << 20
+"""Bytes of constants that a graph holds; what comes after them stays outside: a graph is copied several times, and ends at 2 GB."""
+
+_LARGE = 1 << 16
+"""Bytes from which a constant may stay outside: what shape arithmetic looks at is smaller."""
+
+
 @dataclass(frozen=True)
 class Retraced:
     """A function traced anew.
@@ -41,12 +48,14 @@ class Retraced:
         places: Names of operations (or of the scopes that hold them) → the source node's operator and name.
         findings: What became of the source's operators; the gaps are those that tracing shows.
         notes: What the user should know.
+        weights: Constants that stay outside of the graph, by the names of the placeholders that stand for them.
     """
 
     function: Any
     places: dict[str, tuple[str, str]]
     findings: list[Finding]
     notes: tuple[str, ...]
+    weights: dict[str, np.ndarray]
 
 
 def retrace(function: Any, names: Sequence[str]) -> Retraced:
@@ -66,12 +75,13 @@ def retrace(function: Any, names: Sequence[str]) -> Retraced:
     ]
 
     def call(*tensors: Any) -> list[Any]:
+        retracer.outermost = tf.compat.v1.get_default_graph()
         values = captured | {id(t): v for t, v in zip(_arguments(function), tensors, strict=True)}
         results = retracer.run(function.graph, values, function.outputs)
         return [tf.identity(retracer.tensor(value)) for value in results]
 
     traced = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
-    return Retraced(traced, retracer.places, retracer.findings(), tuple(dict.fromkeys(retracer.notes)))
+    return Retraced(traced, retracer.places, retracer.findings(), tuple(dict.fromkeys(retracer.notes)), retracer.weights)
 
 
 def _arguments(function: Any) -> list[Any]:
@@ -100,6 +110,9 @@ class Retracer:
 
     places: dict[str, tuple[str, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    outermost: Any = None
+    _embedded: int = 0
     _told: dict[tuple[str, Verdict, str], list[str]] = field(default_factory=dict)
     _constants: dict[tuple[int, int], Any] = field(default_factory=dict)
     _alive: list[Any] = field(default_factory=list)
@@ -133,11 +146,26 @@ class Retracer:
             raise RefusedError("it takes a variable, not its value")
         if not isinstance(value, Known):
             return value
-        key = id(tf.compat.v1.get_default_graph()), id(value)
+        outside = value.array.nbytes >= _LARGE and self._embedded > _MOST_EMBEDDED
+        graph = self.outermost if outside else tf.compat.v1.get_default_graph()
+        key = id(graph), id(value)
         if key not in self._constants:
             self._alive.append(value)  # an identity must not be used twice
-            self._constants[key] = tf.constant(narrowing.narrow_array(value.array), name=_plain(value.name or "Const"))
+            with graph.as_default():
+                self._constants[key] = self._held(value, outside)
         return self._constants[key]
+
+    def _held(self, value: Known, outside: bool) -> Any:
+        """A constant, or a placeholder in the outermost graph for one that stays outside."""
+        import tensorflow as tf
+
+        array, name = narrowing.narrow_array(value.array), _plain(value.name or "Const")
+        if not outside:
+            self._embedded += array.nbytes
+            return tf.constant(array, name=name)
+        placeholder = tf.compat.v1.placeholder(array.dtype, array.shape, name=name)
+        self.weights[placeholder.op.name] = array
+        return placeholder
 
     def findings(self) -> list[Finding]:
         """The verdicts so far, gaps first."""

@@ -20,7 +20,7 @@ class Rewrite:
 
     Attributes:
         function: Called with the `Node` and its inputs as tensors; returns the outputs (one, or a list), or None where the
-            operator is fine as it is. What it builds is traced like everything else.
+            operator is fine as it is. What it builds is checked like everything else, but not rewritten again.
         reason: What it does, one clause.
     """
 

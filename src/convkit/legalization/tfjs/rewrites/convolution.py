@@ -131,13 +131,12 @@ def _padded(x: Any, paddings: np.ndarray) -> Any:
 def max_pool_v2(node: Node, x: Any, _ksize: Any, _strides: Any) -> Any:
     import tensorflow as tf
 
-    return tf.raw_ops.MaxPool(
-        input=x,
-        ksize=[int(v) for v in node.known(1)],
-        strides=[int(v) for v in node.known(2)],
-        padding=node.attribute("padding"),
-        data_format=node.attribute("data_format"),
-    )
+    ksize, strides = ([int(v) for v in node.known(position)] for position in (1, 2))
+    first = _is_channels_first(node)
+    if first:
+        x, ksize, strides = _last(x), _moved(ksize, 4), _moved(strides, 4)
+    result = tf.raw_ops.MaxPool(input=x, ksize=ksize, strides=strides, padding=node.attribute("padding"))
+    return _first(result) if first else result
 
 
 @rewrite("Conv2DBackpropInput", reason="channels-last, with the holes of a dilation written as zeros of the kernel")
