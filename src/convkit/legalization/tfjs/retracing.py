@@ -33,7 +33,7 @@ _OVERFLOWS = frozenset(
 
 
 _MOST_EMBEDDED = 256 << 20
-"""Bytes of constants that a graph holds; what comes after them stays outside: a graph is copied several times, and ends at 2 GB."""
+"""Bytes of constants that a graph holds; what comes after them stays outside: a graph is copied often, and ends at 2 GB."""
 
 _LARGE = 1 << 16
 """Bytes from which a constant may stay outside: what shape arithmetic looks at is smaller."""
