@@ -70,3 +70,12 @@ def test_a_changed_order_is_told_from_changed_names():
 
 def test_a_missing_output_is_said():
     assert signature().differences(Signature(signature().inputs, ())) == ["0 outputs where the source has 1"]
+
+
+def test_tied_dimensions_have_one_symbol_per_axis():
+    tokens, mask = TensorSpec("tokens", "int64", ("batch", "tokens_dim1")), TensorSpec("mask", "bool", ("rows", "mask_dim1", 4))
+    tags = TensorSpec("tags", "float32", ("rows", "mask_dim1", "other"))
+    tied = Signature((tokens, mask), (tags,)).tied()
+    assert tied.inputs[1].shape == ("batch", "tokens_dim1", 4)
+    assert tied.outputs[0].shape == ("batch", "tokens_dim1", "other")
+    assert tied.tied() == tied

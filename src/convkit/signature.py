@@ -90,6 +90,23 @@ class Signature:
         """The distinct symbols of all inputs, in order of first appearance."""
         return tuple(dict.fromkeys(d for t in self.inputs for d in t.dynamic_dims))
 
+    def tied(self) -> Signature:
+        """The same tensors with one symbol for all dynamic dimensions on one axis of the inputs.
+
+        For formats that cannot say that the lengths of two inputs are one: most often they are.
+        """
+        same: dict[str, Dim] = {}
+        first: dict[int, Dim] = {}
+        for spec in self.inputs:
+            for axis, dim in enumerate(spec.shape or ()):
+                if isinstance(dim, str):
+                    same.setdefault(dim, first.setdefault(axis, dim))
+
+        def renamed(spec: TensorSpec) -> TensorSpec:
+            return replace(spec, shape=spec.shape and tuple(same.get(d, d) if isinstance(d, str) else d for d in spec.shape))
+
+        return replace(self, inputs=tuple(map(renamed, self.inputs)), outputs=tuple(map(renamed, self.outputs)))
+
     def renamed(self, inputs: Iterable[str], outputs: Iterable[str]) -> Signature:
         """The same tensors under other names (same count, else ValueError)."""
         return replace(

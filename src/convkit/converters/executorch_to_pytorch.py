@@ -73,7 +73,9 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         raise damaged(request.source.path, Variant.PTE.title, error) from error
     given = {} if request.examples is None else load_arrays(request.examples)
     try:
-        traced = pytorch_capture.export(module, signature, _stand_ins(signature, method, given), checked=True)
+        traced, signature = pytorch_capture.of_any_sizes(
+            lambda s: pytorch_capture.export(module, s, _stand_ins(s, method, given), checked=True), signature
+        )
     except ConversionError as error:
         gap = _gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)
         return refused(findings, [gap], CONVERTER.name, error)

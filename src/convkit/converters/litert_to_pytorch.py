@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
+    import torch
 
     from convkit.interpreters.litert.model import Entry, Model, Subgraph
 
@@ -60,11 +61,8 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
 
 def _make(request: ConversionRequest, output: Path) -> Made:
-    from torch.fx import traceback
-
     from convkit.arrays import load_arrays
     from convkit.interpreters.litert.model import read_model
-    from convkit.interpreters.litert.module import LiteRTModule
     from convkit.loading import pytorch_capture
 
     signature = request.signature or request.source.signature
@@ -77,17 +75,32 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         return refused(findings, (), CONVERTER.name)
     dequantize = str(request.options.get("dequantize", False)).lower() in {"1", "true", "yes", "on"}
     given = {} if request.examples is None else load_arrays(request.examples)
-    stand_ins = _stand_ins(signature, given)
     try:
-        with traceback.preserve_node_meta():  # the operators' places, for what later converters have to say
-            shapes = [stand_ins[spec.name].shape for spec in signature.inputs]
-            module = LiteRTModule(model, entry, shapes, dequantize=dequantize).eval()
-            program = pytorch_capture.export(module, signature, stand_ins, checked=True)
+        program, signature = _program(model, entry, signature, given, dequantize)
     except ConversionError as error:
         gap = node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)
         return refused(findings, [gap], CONVERTER.name, error)
     pytorch_capture.save(program, signature, output)
     return Made(findings, notes=(*_notes(entry, dequantize), *pytorch_capture.limits(program, signature)), kept=program)
+
+
+def _program(
+    model: Model, entry: Entry, signature: Signature, given: dict[str, np.ndarray], dequantize: bool
+) -> tuple[torch.export.ExportedProgram, Signature]:
+    """The traced program and its signature."""
+    from torch.fx import traceback
+
+    from convkit.interpreters.litert.module import LiteRTModule
+    from convkit.loading import pytorch_capture
+
+    def traced(signature: Signature) -> torch.export.ExportedProgram:
+        stand_ins = _stand_ins(signature, given)
+        with traceback.preserve_node_meta():  # the operators' places, for what later converters have to say
+            shapes = [stand_ins[spec.name].shape for spec in signature.inputs]
+            module = LiteRTModule(model, entry, shapes, dequantize=dequantize).eval()
+            return pytorch_capture.export(module, signature, stand_ins, checked=True)
+
+    return pytorch_capture.of_any_sizes(traced, signature)
 
 
 def _entry(model: Model, signature: Signature) -> Entry:

@@ -6,6 +6,7 @@ shape is computed from data, so the check traces, and the conversion that follow
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,29 +69,31 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         return refused(findings, (), CONVERTER.name)
     try:
         with traceback.preserve_node_meta():  # the names of the ONNX nodes, for what later converters have to say
-            program = _program(OnnxModule(model).eval(), request.signature, given)
+            program, signature = _program(OnnxModule(model).eval(), request.signature, given)
     except ConversionError as error:
         return refused(
             findings, [node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)], CONVERTER.name, error
         )
-    pytorch_capture.save(program, request.signature, output)
-    return Made(findings, notes=pytorch_capture.limits(program, request.signature), kept=program)
+    pytorch_capture.save(program, signature, output)
+    return Made(findings, notes=pytorch_capture.limits(program, signature), kept=program)
 
 
-def _program(module: Any, signature: Signature, given: Mapping[str, np.ndarray]) -> torch.export.ExportedProgram:
-    """The traced program; with the user's own sizes where the model does not take others (a batch that must be 1)."""
+def _program(
+    module: Any, signature: Signature, given: Mapping[str, np.ndarray]
+) -> tuple[torch.export.ExportedProgram, Signature]:
+    """The traced program and its signature; of the user's own sizes where the model takes no others (a batch that must be 1)."""
     from convkit.loading import pytorch_capture
 
-    stand_ins = _stand_ins(signature, given)
+    def traced(signature: Signature) -> torch.export.ExportedProgram:
+        return pytorch_capture.export(module, signature, _stand_ins(signature, given), checked=True)
+
     try:
-        return pytorch_capture.export(module, signature, stand_ins, checked=True)
+        return pytorch_capture.of_any_sizes(traced, signature)
     except ConversionError:
-        if all(stand_ins[name].shape == array.shape for name, array in given.items()):
-            raise
-        try:
-            return pytorch_capture.export(module, signature, given, free=True)
-        except ConversionError:
-            pass  # the first reason is the better one
+        stand_ins = _stand_ins(signature, given)
+        if any(stand_ins[name].shape != array.shape for name, array in given.items()):
+            with suppress(ConversionError):  # the first reason is the better one
+                return pytorch_capture.export(module, signature, given, free=True), signature
         raise
 
 

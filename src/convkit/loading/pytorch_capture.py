@@ -8,8 +8,8 @@ import json
 import keyword
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from convkit.options import InputOptions
 
-__all__ = ["capture_module", "export", "limits", "save"]
+__all__ = ["capture_module", "export", "limits", "of_any_sizes", "save"]
 
 _CONSTRAINED = "Constraints violated"
 """What torch.export says where it would have to limit or to fix a dynamic dimension."""
@@ -90,6 +90,25 @@ def export(
         if symbols and _CONSTRAINED in str(error) and not free:
             return _traced_or_limited(root, arguments, signature, symbols, error, [anything] if checked else [])
         raise _refused(error, symbols) from error
+
+
+def of_any_sizes(
+    trace: Callable[[Signature], torch.export.ExportedProgram], signature: Signature
+) -> tuple[torch.export.ExportedProgram, Signature]:
+    """What `trace` makes of a signature; or of that with one symbol per axis, where the model does not take several.
+
+    Files name the dimensions of two inputs apart though they are one, or have no names for them.
+
+    Raises:
+        ConversionError: Neither can be traced; the first reason.
+    """
+    try:
+        return trace(signature), signature
+    except ConversionError:
+        if (tied := signature.tied()) != signature:
+            with suppress(ConversionError):
+                return trace(tied), tied
+        raise
 
 
 def _traced_or_limited(
