@@ -42,7 +42,7 @@ class Branches(nn.Module):
 class State(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("total", torch.zeros(1, 4))
+        self.register_buffer("total", torch.full((1, 4), 0.5))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.total.add_(x)
@@ -102,8 +102,19 @@ def test_a_condition_stays_one(tmp_path: Path) -> None:
     assert_same(source, tmp_path / "m.pt2", np.abs(noise(2, 3)), -np.abs(noise(2, 3)))
 
 
-def test_state_without_initial_content_is_told(tmp_path: Path) -> None:
+def test_state_starts_with_its_initial_content(tmp_path: Path) -> None:
     source = made(State(), torch.randn(1, 4), tmp_path / "m.pte", xnnpack=False)
+    assert not any("no initial state" in note for note in converted(source, tmp_path / "m.pt2").notes)
+    assert_same(source, tmp_path / "m.pt2", noise(1, 4), noise(1, 4))
+
+
+def test_state_without_initial_content_is_told(tmp_path: Path) -> None:
+    from executorch.exir import to_edge
+
+    path = tmp_path / "m.pte"
+    # What executorch compiles unless it is told otherwise.
+    path.write_bytes(to_edge(torch.export.export(State(), (torch.randn(1, 4),))).to_executorch().buffer)
+    source = Artifact(Variant.PTE, path, readers.inspect(path).signature)
     assert any("no initial state" in note for note in converted(source, tmp_path / "m.pt2").notes)
 
 
