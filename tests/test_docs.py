@@ -140,7 +140,7 @@ def test_the_modules_that_are_run_exist():
 def test_the_files_that_are_named_exist():
     """Names with a slash or a .py in backticks, as far as they are the project's own."""
     places = (ROOT, ROOT / "src" / "convkit")
-    users_own = re.compile(r"test_my_|my_|net\.py|file\.py|wheels/|cache|models?\.|w\.|data\.")
+    users_own = re.compile(r"test_my_|out\.|my_|net\.py|file\.py|wheels/|cache|models?\.|w\.|data\.")
     named = [n for text in re.findall(r"`([^`\n]+)`", TEXT) for n in text.split() if re.fullmatch(r"[\w./-]+", n)]
     own = [n for n in named if (n.endswith("/") or re.search(r"\.(py|md|lock)$", n)) and not users_own.search(n)]
     assert len(own) >= 15

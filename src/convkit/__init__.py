@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convkit.api import ConversionResult, check, convert, inspect, plan, preview, validate, validate_in_browser
+    from convkit.api import ConversionResult, check, convert, inspect, plan, preview, validate, validate_in_browser, write_report
     from convkit.artifact import Artifact, ModelInfo
     from convkit.errors import (
         ConversionError,
@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "api": ("ConversionResult", "check", "convert", "inspect", "plan", "preview", "validate", "validate_in_browser"),
+    "api": (
+        "ConversionResult",
+        "check",
+        "convert",
+        "inspect",
+        "plan",
+        "preview",
+        "validate",
+        "validate_in_browser",
+        "write_report",
+    ),
     "artifact": ("Artifact", "ModelInfo"),
     "errors": (
         "ConversionError",
@@ -79,6 +89,7 @@ __all__ = [
     "preview",
     "validate",
     "validate_in_browser",
+    "write_report",
 ]
 
 

@@ -14,6 +14,7 @@ from convkit.artifact import Artifact, ModelInfo, PyTorchSource
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant, parse_format
 from convkit.options import ConvertOptions
+from convkit.reports.schema import ConversionReport, ValidationReport
 from convkit.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -24,10 +25,21 @@ if TYPE_CHECKING:
     from convkit.events import Observer
     from convkit.legalization.target import Finding
     from convkit.planner import Route
-    from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
+    from convkit.reports.schema import Verdict
     from convkit.workers.pool import WorkerPool
 
-__all__ = ["CheckResult", "ConversionResult", "check", "convert", "inspect", "plan", "preview", "validate", "validate_in_browser"]
+__all__ = [
+    "CheckResult",
+    "ConversionResult",
+    "check",
+    "convert",
+    "inspect",
+    "plan",
+    "preview",
+    "validate",
+    "validate_in_browser",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,12 @@ class CheckResult:
 
     Attributes:
         routes: Per runnable route its findings; None where its first converter cannot tell in advance.
+        source, target: The model's name, and the format's.
     """
 
     routes: list[tuple[Route, list[Finding] | None]] = field(default_factory=list)
+    source: str = ""
+    target: str = ""
 
     @property
     def gaps(self) -> list[Finding]:
@@ -80,6 +95,8 @@ class CheckResult:
         return {
             "schema_version": 1,
             "ok": self.ok,
+            "source": self.source,
+            "target": self.target,
             "routes": [
                 {"route": r.names, "findings": None if found is None else [f.to_json() for f in found]}
                 for r, found in self.routes
@@ -228,8 +245,35 @@ def check(
                 pool or default_pool(),
                 Path(scratch),
                 observe or ignore,
-            )
+            ),
+            str(path or model_factory),
+            _target(to).value,
         )
+
+
+def write_report(report: CheckResult | ConversionResult | ConversionReport | ValidationReport, path: str | Path) -> None:
+    """Writes a report as a file for people or for machines; its suffix says as which.
+
+    Args:
+        report: What `check`, `convert` or `validate` returned, or `.report` of the error that `convert` raised.
+        path: `.md` (a pull request), `.html` (a page that needs no network), `.json`, `.sarif` (2.1.0), `.xml` (JUnit), or
+            a suffix of somebody's own face.
+
+    Raises:
+        UsageError: No face has that suffix, or the file cannot be written.
+    """
+    from convkit.reports import document, writing
+
+    if isinstance(report, ConversionResult):
+        report = report.report
+    if isinstance(report, CheckResult):
+        routes = [(route.names, found) for route, found in report.routes]
+        made = document.of_check(report.source, report.target, routes, report.to_json())
+    elif isinstance(report, ValidationReport):
+        made = document.of_validation(report)
+    else:
+        made = document.of_conversion(report)
+    writing.write(made, Path(path))
 
 
 def validate(
@@ -268,6 +312,7 @@ def validate(
     with compared(source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers) as (comparison, scratch):
         routing.provision_runtimes((judged.variant,), ConvertOptions(), ignore)
         report, _ = comparison.run(judged, scratch, workers)
+    report.source, report.target = str(source or model_factory), str(converted)
     return report
 
 

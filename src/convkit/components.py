@@ -6,7 +6,7 @@ framework; the functions that do the work are called in a worker process and imp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,8 @@ from convkit.signature import Signature
 if TYPE_CHECKING:
     import numpy as np
 
+    from convkit.reports.document import Document
+
 __all__ = [
     "ConversionOutcome",
     "ConversionRequest",
@@ -25,6 +27,7 @@ __all__ = [
     "EmissionOutcome",
     "EmissionRequest",
     "Emitter",
+    "Face",
     "Host",
     "Option",
     "Origin",
@@ -136,6 +139,21 @@ class Emitter:
     host: Host
     help: str
     module: str = ""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A way to show a report.
+
+    Attributes:
+        name: For people.
+        suffixes: `--report out.<suffix>` picks the face; the first is the usual one.
+        render: From the document to the text of the file.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    render: Callable[[Document], str]
 
 
 class Session(Protocol):

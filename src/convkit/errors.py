@@ -36,10 +36,12 @@ class ConvkitError(Exception):
     Attributes:
         hint: What the user can do next, as one sentence or command; empty where there is nothing.
         log: The file with the full third-party output, if a worker took part.
+        report: The record of a conversion that went so far that it has one.
         exit_code: What the command line exits with.
     """
 
     exit_code = 70
+    report: ConversionReport | None = None
 
     def __init__(self, message: str, *, hint: str = "", log: Path | None = None) -> None:
         super().__init__(message)
@@ -147,14 +149,6 @@ class OperatorGapError(ConvkitError):
 
 
 class DriftError(ConvkitError):
-    """Every route converted, but the outputs or the signature disagree with the source.
-
-    Attributes:
-        report: The full record, with the metrics of every input set.
-    """
+    """Every route converted, but the outputs or the signature disagree with the source; `report` has the metrics."""
 
     exit_code = 1
-
-    def __init__(self, message: str, *, report: ConversionReport | None = None, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.report = report

@@ -94,7 +94,9 @@ def convert(
             report.write(_report_path(output))
             observe(Event("wrote", report))
             return report
-        raise _summary(errors, report)
+        summary = _summary(errors, report)
+        summary.report = report
+        raise summary
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,6 @@ def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitErr
     if drifts:
         return DriftError(
             drifts[0].message if len(errors) == 1 else told,
-            report=report,
             hint="the report says where; --allow-drift writes the file all the same",
         )
     if len(gaps) == len(errors):

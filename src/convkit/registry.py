@@ -1,4 +1,4 @@
-"""Finds converters, runtimes and emitters: the modules of three packages, and third parties' entry points."""
+"""Finds converters, runtimes, emitters and faces: the modules of four packages, and third parties' entry points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
-from convkit.components import Converter, Emitter, Host, Runtime
+from convkit.components import Converter, Emitter, Face, Host, Runtime
 from convkit.errors import UsageError
 from convkit.formats import Variant
 
@@ -18,6 +18,7 @@ __all__ = [
     "broken_plugins",
     "converters",
     "emitters",
+    "faces",
     "find_converter",
     "host_versions",
     "installed_version",
@@ -50,6 +51,7 @@ _DESCRIPTORS: dict[str, tuple[str, type]] = {
     "converters": ("CONVERTER", Converter),
     "runtimes": ("RUNTIME", Runtime),
     "emitters": ("EMITTER", Emitter),
+    "reports.faces": ("FACE", Face),
 }
 _broken: dict[str, str] = {}
 
@@ -59,6 +61,7 @@ def broken_plugins() -> dict[str, str]:
     converters()
     runtimes()
     emitters()
+    faces()
     return dict(_broken)
 
 
@@ -97,6 +100,13 @@ def emitters() -> dict[str, Emitter]:
     """All registered emitters, by name."""
     modules = [m for m in _modules("emitters") if isinstance(getattr(m, "EMITTER", None), Emitter)]
     return {m.EMITTER.name: replace(m.EMITTER, module=m.__name__) for m in modules}
+
+
+@cache
+def faces() -> dict[str, Face]:
+    """The faces of a report, by suffix."""
+    found = [m.FACE for m in _modules("reports.faces") if isinstance(getattr(m, "FACE", None), Face)]
+    return {suffix: face for face in found for suffix in face.suffixes}
 
 
 def runtime_for(variant: Variant) -> Runtime | None:

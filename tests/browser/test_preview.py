@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from devtools import opened
+from devtools import CONTRAST, assert_fits, opened
 
 from convkit import api
 from convkit.cli.main import run
@@ -72,26 +72,6 @@ def test_the_page(network, tmp_path, pool):
             assert_fits(browser)
         assert browser.complaints == []
     assert all((tmp_path / name).stat().st_size > 10_000 for name in ("wide.png", "narrow.png"))
-
-
-# WCAG's contrast ratio of an element's text and the nearest background that is painted.
-CONTRAST = """(element) => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  let painted = element;
-  while (painted && numbers(getComputedStyle(painted).backgroundColor)[3] === 0) painted = painted.parentElement;
-  const luminance = (colour) => {
-    const [r, g, b] = numbers(colour).map((c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const [low, high] = [getComputedStyle(element).color, getComputedStyle(painted ?? document.body).backgroundColor]
-    .map(luminance).sort((a, b) => a - b);
-  return (high + 0.05) / (low + 0.05);
-}"""
-
-
-def assert_fits(browser) -> None:
-    """Nothing is wider than the window, whatever the model's names are."""
-    assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def assert_keyboard(browser) -> None:

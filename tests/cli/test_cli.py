@@ -126,3 +126,27 @@ def test_completion_prints_a_script(convkit_command):
         code, out, _ = convkit_command("completion", shell)
         assert code == 0
         assert "_CONVKIT_COMPLETE" in out
+
+
+def test_reports_are_written_in_the_face_of_their_suffix(model, tmp_path, capsys):
+    files = [tmp_path / "out" / f"report{suffix}" for suffix in (".md", ".html", ".json", ".sarif", ".xml")]
+    arguments = [part for file in files for part in ("--report", str(file))]
+    assert run(["check", str(model("digits_cnn", "onnx")), "--to", "savedmodel", *arguments]) == 0
+    assert all(file.stat().st_size > 100 for file in files)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(f.name for f in files)
+
+
+def test_a_report_that_no_face_writes_is_refused_before_the_work(model, tmp_path, capsys):
+    output = tmp_path / "m.onnx"
+    code = run(["convert", str(model("digits_cnn", "pt2")), "--to", "onnx", "-o", str(output), "--report", "report.docx"])
+    assert code == 2
+    assert ".sarif" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_explain(capsys):
+    assert run(["explain", "ck105"]) == 0
+    assert "depends on data" in capsys.readouterr().out
+    assert run(["explain"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 13
+    assert run(["explain", "CK999"]) == 2

@@ -15,6 +15,7 @@ from convkit.cli import common
 Examples:
   convkit check model.onnx --to litert
   convkit check model.pt2 --to executorch --json
+  convkit check model.onnx --to tfjs --report gaps.html --report gaps.sarif
 
 Exit code 0: some route accepts every operator. 1: every route has gaps.""",
 )
@@ -22,6 +23,7 @@ Exit code 0: some route accepts every operator. 1: every route has gaps.""",
 @click.option("--to", "target", required=True, metavar="FORMAT", help="The format to reach.")
 @click.option("--dynamic", multiple=True, metavar="NAME:AXIS=SYMBOL", help="Make a dimension dynamic. Repeatable.")
 @click.option("--via", metavar="FORMAT", help="Only routes through a format.")
+@common.report_option
 @common.run_options
 def command(
     source: Path | None,
@@ -33,6 +35,7 @@ def command(
     target: str,
     dynamic: tuple[str, ...],
     via: str | None,
+    reports: tuple[Path, ...],
     timeout: float | None,
     as_json: bool,
     quiet: bool,
@@ -42,6 +45,7 @@ def command(
     from convkit.legalization.target import Verdict
     from convkit.reports import terminal
 
+    common.check_reports(reports)
     with common.Lines(shown=False).showing() as lines:
         result = api.check(
             source,
@@ -56,6 +60,7 @@ def command(
             timeout=timeout,
             observe=lines,
         )
+    common.write_reports(result, reports)
     if as_json:
         common.emit_json(result.to_json())
     elif not quiet:
@@ -65,5 +70,5 @@ def command(
             common.line("", text)
             for finding in findings or []:
                 if finding.verdict is not Verdict.LEGAL:
-                    common.line("", f"{finding.verdict.value} {finding}")
+                    common.line("", f"{finding.verdict.value} {finding.code} {finding}")
     return 0 if result.ok else 1

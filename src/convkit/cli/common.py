@@ -14,7 +14,17 @@ import click
 if TYPE_CHECKING:
     from convkit.events import Event
 
-__all__ = ["Lines", "emit_json", "model_options", "parse_dynamic", "parse_pairs", "run_options"]
+__all__ = [
+    "Lines",
+    "check_reports",
+    "emit_json",
+    "model_options",
+    "parse_dynamic",
+    "parse_pairs",
+    "report_option",
+    "run_options",
+    "write_reports",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _LABEL_WIDTH = 10
@@ -54,6 +64,36 @@ run_options = _stacked(
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, and nothing else."),
     click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
 )
+
+
+report_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the report as .md, .html, .json, .sarif or .xml (JUnit). Repeatable.",
+)
+
+
+def check_reports(paths: tuple[Path, ...]) -> None:
+    """Refuses a file that no face writes before the work, not after it.
+
+    Raises:
+        UsageError: A suffix is not known.
+    """
+    from convkit.reports.writing import face_of
+
+    for path in paths:
+        face_of(path)
+
+
+def write_reports(report: Any, paths: tuple[Path, ...]) -> None:
+    """Writes what `convkit.write_report` takes to every file; nothing where there is no report."""
+    from convkit import api
+
+    for path in paths if report is not None else ():
+        api.write_report(report, path)
 
 
 def parse_dynamic(values: tuple[str, ...]) -> dict[str, dict[int, str]]:

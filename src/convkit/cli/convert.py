@@ -25,6 +25,7 @@ Examples:
   convkit convert --model net.py:build --weights net.safetensors --to executorch --input image:float32[1,3,64,64]
   convkit convert model.keras --to litert --inputs samples.npz --tolerance 1e-4 --json
   convkit convert model.onnx --to pytorch --emit python
+  convkit convert model.onnx --to litert --report summary.md
 
 The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 means converted and proved.""",
 )
@@ -56,6 +57,7 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--no-install", is_flag=True, help="Do not install a missing toolchain.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite the output.")
 @click.option("--ignore-gaps", is_flag=True, help="Try routes on which the check has found gaps.")
+@common.report_option
 @common.run_options
 def command(
     source: Path | None,
@@ -81,13 +83,14 @@ def command(
     no_install: bool,
     force: bool,
     ignore_gaps: bool,
+    reports: tuple[Path, ...],
     timeout: float | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Convert SOURCE to another format, run both, and compare."""
     from convkit import api
-    from convkit.errors import DriftError
+    from convkit.errors import ConvkitError, DriftError
     from convkit.formats import format_of_suffix
 
     if target is None:
@@ -95,6 +98,7 @@ def command(
         if by_suffix is None:
             raise click.UsageError("say what to convert to, for example --to litert")
         target = by_suffix.value
+    common.check_reports(reports)
     weight_options = {"shard_size": shard_size, "quantize_weights": quantize_weights}
     weight_options = {name: value for name, value in weight_options.items() if value is not None}
     with common.Lines(shown=not (as_json or quiet)).showing() as lines:
@@ -124,10 +128,12 @@ def command(
                 emit=emit,
                 observe=lines,
             )
-        except DriftError as error:
-            if as_json and error.report is not None:
+        except ConvkitError as error:
+            common.write_reports(error.report, reports)
+            if as_json and isinstance(error, DriftError) and error.report is not None:
                 common.emit_json(error.report.to_json())
             raise
+    common.write_reports(result, reports)
     if as_json:
         common.emit_json(result.report.to_json())
     return 0

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from convkit import __version__
-from convkit.errors import ConvkitError
+from convkit.errors import ConvkitError, DriftError
 
 __all__ = ["cli", "main"]
 
@@ -26,6 +26,7 @@ _VERBS = {
     "inspect": "Show what a model file is and holds.",
     "plan": "Show the routes from a model to a format.",
     "formats": "List formats and the routes between them.",
+    "explain": "Say what the code of a finding means, and what helps.",
     "doctor": "Check this installation.",
     "toolchain": "Install, list and remove converter environments.",
     "completion": "Print a shell completion script.",
@@ -127,7 +128,7 @@ def _emit_error(error: ConvkitError) -> None:
     """The error as JSON on stdout, for callers that asked for JSON; a drift's whole report has been printed already."""
     import json
 
-    if getattr(error, "report", None) is not None:
+    if isinstance(error, DriftError) and error.report is not None:
         return
     told = {**error.to_json(), "exit_code": error.exit_code}
     click.echo(json.dumps({"schema_version": 1, "error": told}, indent=2, ensure_ascii=False))

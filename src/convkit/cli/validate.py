@@ -33,6 +33,7 @@ Exit code 0: they agree. 1: they drift.""",
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
 @click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm and webgl.")
+@common.report_option
 @common.run_options
 def command(
     source: Path,
@@ -44,6 +45,7 @@ def command(
     tolerance: tuple[str, ...],
     seeds: int,
     browser: bool,
+    reports: tuple[Path, ...],
     timeout: float | None,
     as_json: bool,
     quiet: bool,
@@ -60,13 +62,17 @@ def command(
         "seeds": seeds,
         "timeout": timeout,
     }
+    common.check_reports(reports)
     report: ValidationReport | BrowserReport
     if browser:
+        if reports:
+            raise click.UsageError("--report shows a comparison of two runtimes; --json shows what the browser did")
         report = api.validate_in_browser(source, converted, **arguments)
         shown = [*report.backends.values()]
         failures = list(report.failures.items())
     else:
         report = api.validate(source, converted, **arguments)
+        common.write_reports(report, reports)
         shown, failures = [report], []
     if as_json:
         common.emit_json(report.to_json())

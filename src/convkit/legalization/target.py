@@ -22,6 +22,9 @@ class Verdict(StrEnum):
     GAP = "gap"
 
 
+_CODE = {Verdict.LEGAL: "", Verdict.REWRITTEN: "CK201", Verdict.GAP: "CK101"}
+
+
 @dataclass(frozen=True)
 class Finding:
     """The verdict on one operator of a model.
@@ -33,6 +36,7 @@ class Finding:
         reason: Why, one clause; empty where it is legal.
         where: Places in the user's own model (module path, source line, node name).
         hint: The way out of a gap.
+        code: Its kind, see `convkit.legalization.codes`; by default the general one of its verdict.
     """
 
     operator: str
@@ -41,6 +45,11 @@ class Finding:
     reason: str = ""
     where: tuple[str, ...] = ()
     hint: str = ""
+    code: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.code:
+            object.__setattr__(self, "code", _CODE[self.verdict])
 
     def __str__(self) -> str:
         """Operator, count, reason, the first places, and the way out."""
@@ -57,6 +66,7 @@ class Finding:
             "reason": self.reason,
             "where": list(self.where),
             "hint": self.hint,
+            "code": self.code,
         }
 
     @classmethod
@@ -68,6 +78,7 @@ class Finding:
             data.get("reason", ""),
             tuple(data.get("where", ())),
             data.get("hint", ""),
+            data.get("code", ""),
         )
 
 

@@ -121,6 +121,7 @@ class ValidationReport:
         sets: One result per input set.
         signature_differences: How the target's signature departs from the source's; empty when it is kept.
         notes: Input sets that were dropped, outputs that prove little, ….
+        source, target: The paths of the two models; empty inside a conversion's report, which names them itself.
     """
 
     source_runtime: str
@@ -129,6 +130,8 @@ class ValidationReport:
     sets: list[SetResult] = field(default_factory=list)
     signature_differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    source: str = ""
+    target: str = ""
 
     @property
     def verdict(self) -> Verdict:

@@ -119,3 +119,23 @@ def opened() -> Iterator[Page]:
             process.wait(timeout=20)
             os.close(requests)
             os.close(answers)
+
+
+# WCAG's contrast ratio of an element's text and the nearest background that is painted.
+CONTRAST = """(element) => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  let painted = element;
+  while (painted && numbers(getComputedStyle(painted).backgroundColor)[3] === 0) painted = painted.parentElement;
+  const luminance = (colour) => {
+    const [r, g, b] = numbers(colour).map((c) => ((c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const [low, high] = [getComputedStyle(element).color, getComputedStyle(painted ?? document.body).backgroundColor]
+    .map(luminance).sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}"""
+
+
+def assert_fits(page: Page) -> None:
+    """Nothing is wider than the window, whatever the model's names are."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,179 @@
+"""What every face shows of a check, a conversion or a validation: one neutral document, made from the record.
+
+A face lays it out; it computes nothing. Texts may come from model files: every face escapes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convkit import __version__
+from convkit.legalization.target import Finding, Verdict
+from convkit.reports import terminal
+from convkit.reports.schema import ConversionReport, ValidationReport
+from convkit.reports.schema import Verdict as Outcome
+
+__all__ = ["Comparison", "Document", "RouteSection", "of_check", "of_conversion", "of_validation"]
+
+
+@dataclass(frozen=True)
+class RouteSection:
+    """What became of one route.
+
+    Attributes:
+        name: "onnx-torch → executorch".
+        findings: The verdict on every operator, gaps first; None where the converters cannot tell in advance.
+        stages: What was done, and how long it took.
+        error: Why it failed, "" where it did not.
+    """
+
+    name: str
+    findings: tuple[Finding, ...] | None
+    stages: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+    @property
+    def gaps(self) -> tuple[Finding, ...]:
+        return self.with_verdict(Verdict.GAP)
+
+    def with_verdict(self, verdict: Verdict) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings or () if f.verdict is verdict)
+
+    @property
+    def summary(self) -> str:
+        """One line: how many operators, and which are gaps or rewritten."""
+        if self.error:
+            return self.error
+        return "cannot tell before it tries" if self.findings is None else terminal.describe_findings(list(self.findings))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output over one input set: whether it agrees, and the numbers."""
+
+    output: str
+    recipe: str
+    passed: bool
+    allowed: float
+    required: float
+    max_abs: float
+    scale: float
+    cosine: float | None
+    sqnr_db: float | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report, ready to be laid out.
+
+    Attributes:
+        kind: "check", "conversion" or "validation".
+        title: "model.onnx → LiteRT".
+        verdict: One word.
+        passed: Whether a gate lets it through.
+        facts: Label and text.
+        model: The source's path as the user gave it, for faces that point at files.
+        routes, comparisons, notes: Its parts; empty where the kind has none.
+        record: The record as JSON has it.
+    """
+
+    kind: str
+    title: str
+    verdict: str
+    passed: bool
+    facts: tuple[tuple[str, str], ...]
+    model: str
+    routes: tuple[RouteSection, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def of_check(
+    source: str,
+    target: str,
+    routes: Sequence[tuple[Sequence[str], Sequence[Finding] | None]],
+    record: Mapping[str, Any],
+) -> Document:
+    """The document of a check: per route (the names of its converters) its findings."""
+    sections = tuple(RouteSection(" → ".join(names), None if f is None else tuple(f)) for names, f in routes)
+    passed = any(not section.gaps for section in sections)
+    return Document(
+        "check",
+        f"{Path(source).name} → {target}",
+        "no gaps" if passed else "gaps on every route",
+        passed,
+        (("model", source), ("target", target), ("routes", str(len(sections))), ("convkit", __version__)),
+        source,
+        sections,
+        record=record,
+    )
+
+
+def of_conversion(report: ConversionReport) -> Document:
+    """The document of a conversion, with the routes that were tried before the one that was taken."""
+    sections = tuple(
+        RouteSection(
+            " → ".join(attempt.route),
+            tuple(attempt.findings),
+            tuple((stage.name, terminal.describe_stage(stage)) for stage in attempt.stages),
+            str((attempt.error or {}).get("message", "")),
+        )
+        for attempt in report.attempts
+    )
+    facts = [("source", terminal.describe_source(report.source)), ("target", report.target)]
+    if report.artifact is not None:
+        facts.append(("wrote", terminal.written_line(report.artifact)))
+    if report.validation is not None:
+        facts.append(("validation", terminal.describe_validation(report.validation)))
+    facts += [(name, version) for name, version in report.versions.items()]
+    return Document(
+        "conversion",
+        f"{report.source.path.name} → {report.target}",
+        report.verdict.value,
+        report.verdict is Outcome.PROVED,
+        tuple(facts),
+        str(report.source.path),
+        sections,
+        _comparisons(report.validation),
+        (*report.notes, *_notes(report.validation)),
+        report.to_json(),
+    )
+
+
+def of_validation(report: ValidationReport) -> Document:
+    """The document of a comparison of two models."""
+    return Document(
+        "validation",
+        f"{Path(report.source).name} against {Path(report.target).name}",
+        report.verdict.value,
+        report.verdict is Outcome.PROVED,
+        (
+            ("reference", f"{report.source} in {report.source_runtime}"),
+            ("judged", f"{report.target} in {report.target_runtime}"),
+            ("result", terminal.describe_validation(report)),
+            ("convkit", __version__),
+        ),
+        report.target,
+        comparisons=_comparisons(report),
+        notes=_notes(report),
+        record=report.to_json(),
+    )
+
+
+def _comparisons(report: ValidationReport | None) -> tuple[Comparison, ...]:
+    return tuple(
+        Comparison(
+            o.name, result.recipe, o.passed, o.allowed, o.required, o.max_abs, o.scale, o.cosine, o.sqnr_db, o.problem
+        )
+        for result in (report.sets if report else ())
+        for o in result.outputs
+    )  # fmt: skip
+
+
+def _notes(report: ValidationReport | None) -> tuple[str, ...]:
+    return (*report.signature_differences, *report.notes) if report else ()

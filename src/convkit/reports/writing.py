@@ -1,0 +1,45 @@
+"""Writes a report in the face that its file's suffix names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from convkit.components import Face
+from convkit.errors import UsageError
+from convkit.registry import faces
+from convkit.reports.document import Document
+
+__all__ = ["face_of", "write"]
+
+
+def face_of(path: Path) -> Face:
+    """The face for a file.
+
+    Raises:
+        UsageError: No face has its suffix.
+    """
+    known = faces()
+    suffix = path.suffix.lower()
+    if suffix not in known:
+        raise UsageError(f"no face of a report is written as {path.name!r}", hint=f"end its name in {', '.join(known)}")
+    return known[suffix]
+
+
+def write(document: Document, path: Path) -> None:
+    """Writes `path`, whole or not at all; a report that is there is replaced.
+
+    Raises:
+        UsageError: No face has its suffix, or it cannot be written there.
+    """
+    text = face_of(path).render(document)
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text, encoding="utf-8", errors="backslashreplace")
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise UsageError(
+            f"the report {path} cannot be written: {error.strerror or error}", hint="name a place that you may write to"
+        ) from error

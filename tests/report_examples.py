@@ -1,0 +1,65 @@
+"""Reports with everything that a face must show, names that try to be markup among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from convkit.api import CheckResult
+from convkit.artifact import Artifact
+from convkit.formats import Variant
+from convkit.legalization.target import Finding, Verdict
+from convkit.reports import document
+from convkit.reports.document import Document
+from convkit.reports.schema import Attempt, ConversionReport, OutputMetrics, SetResult, Stage, Tolerance, ValidationReport
+from convkit.reports.schema import Verdict as Outcome
+from convkit.signature import Signature, TensorSpec
+
+HOSTILE = '<img src=x onerror="document.title=1">|`*x*`\x01\'&'
+
+FINDINGS = [
+    Finding("MaxRoiPool", 2, Verdict.GAP, "no converter has it", ("net.py:12 in forward", "head/pool"), "use RoiAlign"),
+    Finding(HOSTILE, 1, Verdict.GAP, HOSTILE, (HOSTILE,), HOSTILE, "CK105"),
+    Finding("Gelu", 3, Verdict.REWRITTEN, "by onnx's own function body"),
+    Finding("Conv", 40, Verdict.LEGAL),
+]
+
+
+@dataclass(frozen=True)
+class _Route:
+    """What a report shows of a route: its converters."""
+
+    names: list[str]
+
+
+def check(findings: list[Finding] | None = None) -> Document:
+    found = FINDINGS if findings is None else findings
+    result = CheckResult([(_Route(["onnx-torch", "executorch"]), found), (_Route(["other"]), found[:1])], HOSTILE, "executorch")
+    return document.of_check(result.source, result.target, [(r.names, f) for r, f in result.routes], result.to_json())
+
+
+def validation() -> ValidationReport:
+    good = OutputMetrics("logits", 3.0, 1e-6, 1e-6, 1e-7, 1.0, 120.0, 1.0, 3e-7, 1e-5, True)
+    bad = OutputMetrics(HOSTILE, 3.0, 0.5, 0.1, 0.2, 0.9, 20.0, None, 0.16, 1e-5, False)
+    return ValidationReport(
+        "PyTorch 2.13.0",
+        "LiteRT 2.2.0",
+        {"logits": Tolerance(1e-5, "float32"), HOSTILE: Tolerance(1e-5, "float32")},
+        [SetResult("seed 0, batch=2", (good, bad), 0.1, 0.1), SetResult("zeros", (good,), 0.1, 0.1)],
+        notes=["one set was dropped"],
+        source="m.pt2",
+        target="m.tflite",
+    )
+
+
+def conversion() -> Document:
+    signature = Signature((TensorSpec("x", "float32", ("batch", 3)),), (TensorSpec("logits", "float32", ("batch", 5)),))
+    report = ConversionReport(Artifact(Variant.EXPORTED_PROGRAM, Path("m.pt2"), signature), "litert", signature)
+    failed = Attempt(["litert-torch"], [], FINDINGS, None, Outcome.GAP, {"message": HOSTILE})
+    stages = [Stage("convert", "torch-onnx", 1.5)]
+    report.attempts = [failed, Attempt(["torch-onnx", "onnx-tflite"], stages, FINDINGS[2:], validation(), Outcome.DRIFT)]
+    return document.of_conversion(report)
+
+
+def documents() -> dict[str, Document]:
+    return {"check": check(), "conversion": conversion(), "validation": document.of_validation(validation())}
