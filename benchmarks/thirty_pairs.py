@@ -31,7 +31,7 @@ LIMIT = 1e-4
 FORMATS = tuple(convkit.Format)
 OPTIONS = {convkit.Format.EXECUTORCH: {"upper_bound": 128}}
 """ExecuTorch plans memory for a largest size, which the formats on the way back do not tell; the models' own is this."""
-MARKS = ("<!-- thirty pairs: made by benchmarks.thirty_pairs --write -->", "<!-- end of thirty pairs -->")
+MARKS = ("<!-- thirty pairs: made by benchmarks.thirty_pairs -->", "<!-- end of thirty pairs -->")
 
 
 @dataclass(frozen=True)

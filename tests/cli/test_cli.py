@@ -82,7 +82,10 @@ def test_plan_and_formats(convkit_command, model):
     assert code == 0
     assert "onnx2tf" in out
     code, out, _ = convkit_command("formats", "--matrix", "--json")
-    assert len(json.loads(out)) == 30
+    pairs = json.loads(out)
+    assert len(pairs) == 30
+    assert all(p["status"] == "ready" and p["steps"][-1]["to"] == p["to"] for p in pairs)
+    assert "30 of 30 pairs are ready" in convkit_command("formats", "--matrix")[1]
     assert convkit_command("formats")[0] == 0
 
 
