@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convkit.api import ConversionResult, check, convert, inspect, plan, preview, validate, validate_in_browser, write_report
+    from convkit.api import ConversionResult, check, convert, inspect, plan, preview, survey, validate, validate_in_browser, write_report
     from convkit.artifact import Artifact, ModelInfo
     from convkit.errors import (
         ConversionError,
@@ -36,6 +36,7 @@ _HOMES = {
         "inspect",
         "plan",
         "preview",
+        "survey",
         "validate",
         "validate_in_browser",
         "write_report",
@@ -87,6 +88,7 @@ __all__ = [
     "inspect",
     "plan",
     "preview",
+    "survey",
     "validate",
     "validate_in_browser",
     "write_report",

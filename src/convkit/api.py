@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from convkit.legalization.target import Finding
     from convkit.planner import Route
     from convkit.reports.schema import Verdict
+    from convkit.surveys import Survey
     from convkit.workers.pool import WorkerPool
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "inspect",
     "plan",
     "preview",
+    "survey",
     "validate",
     "validate_in_browser",
     "write_report",
@@ -251,11 +253,32 @@ def check(
         )
 
 
-def write_report(report: CheckResult | ConversionResult | ConversionReport | ValidationReport, path: str | Path) -> None:
+def survey(models: str | Path | Sequence[str | Path], to: Sequence[str | Format] = (), **arguments: Any) -> Survey:
+    """Checks one or many models against one or many targets, and ranks the operators that block them.
+
+    Args:
+        models: Paths.
+        to: The targets; by default all six formats, for each model those that it is not in.
+        arguments: As for `check`, for every model.
+
+    Returns:
+        A `convkit.surveys.Survey`; what goes wrong with one model is in its place, and no exception.
+    """
+    from convkit import surveys
+
+    paths = [models] if isinstance(models, str | Path) else models
+    return surveys.surveyed(
+        [str(path) for path in paths],
+        [_target(target) for target in to] or [*Format],
+        lambda model, target: check(model, target, **arguments),
+    )
+
+
+def write_report(report: CheckResult | ConversionResult | ConversionReport | ValidationReport | Survey, path: str | Path) -> None:
     """Writes a report as a file for people or for machines; its suffix says as which.
 
     Args:
-        report: What `check`, `convert` or `validate` returned, or `.report` of the error that `convert` raised.
+        report: What `check`, `survey`, `convert` or `validate` returned, or `.report` of the error that `convert` raised.
         path: `.md` (a pull request), `.html` (a page that needs no network), `.json`, `.sarif` (2.1.0), `.xml` (JUnit), or
             a suffix of somebody's own face.
 
@@ -263,12 +286,15 @@ def write_report(report: CheckResult | ConversionResult | ConversionReport | Val
         UsageError: No face has that suffix, or the file cannot be written.
     """
     from convkit.reports import document, writing
+    from convkit.surveys import Survey
 
     if isinstance(report, ConversionResult):
         report = report.report
     if isinstance(report, CheckResult):
         routes = [(route.names, found) for route, found in report.routes]
         made = document.of_check(report.source, report.target, routes, report.to_json())
+    elif isinstance(report, Survey):
+        made = document.of_survey(report)
     elif isinstance(report, ValidationReport):
         made = document.of_validation(report)
     else:

@@ -48,6 +48,9 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
     help="Store TF.js weights as float16, uint16 or uint8; by name: uint8=*dense*,float16=*.",
 )
 @click.option(
+    "--dequantize", is_flag=True, help="Compute a quantized LiteRT model in float, between edges that stay as they are."
+)
+@click.option(
     "--emit",
     multiple=True,
     metavar="NAME",
@@ -79,6 +82,7 @@ def command(
     options: tuple[str, ...],
     shard_size: int | None,
     quantize_weights: str | None,
+    dequantize: bool,
     emit: tuple[str, ...],
     no_install: bool,
     force: bool,
@@ -99,7 +103,7 @@ def command(
             raise click.UsageError("say what to convert to, for example --to litert")
         target = by_suffix.value
     common.check_reports(reports)
-    weight_options = {"shard_size": shard_size, "quantize_weights": quantize_weights}
+    weight_options = {"shard_size": shard_size, "quantize_weights": quantize_weights, "dequantize": dequantize or None}
     weight_options = {name: value for name, value in weight_options.items() if value is not None}
     with common.Lines(shown=not (as_json or quiet)).showing() as lines:
         try:

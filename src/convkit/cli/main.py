@@ -26,6 +26,7 @@ _VERBS = {
     "inspect": "Show what a model file is and holds.",
     "plan": "Show the routes from a model to a format.",
     "formats": "List formats and the routes between them.",
+    "diff": "Compare two reports of `check`: new gaps, fixed gaps.",
     "explain": "Say what the code of a finding means, and what helps.",
     "doctor": "Check this installation.",
     "toolchain": "Install, list and remove converter environments.",

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from convkit import __version__
+from convkit.errors import ConvkitError
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports import terminal
 from convkit.reports.schema import ConversionReport, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
+from convkit.surveys import Survey, best
 
-__all__ = ["Comparison", "Document", "RouteSection", "of_check", "of_conversion", "of_validation"]
+__all__ = ["Comparison", "Document", "RouteSection", "of_check", "of_conversion", "of_survey", "of_validation"]
+
+_MOST_BLOCKERS = 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Document:
     """A report, ready to be laid out.
 
     Attributes:
-        kind: "check", "conversion" or "validation".
+        kind: "check", "survey", "conversion" or "validation".
         title: "model.onnx → LiteRT".
         verdict: One word.
         passed: Whether a gate lets it through.
@@ -111,6 +115,31 @@ def of_check(
         source,
         sections,
         record=record,
+    )
+
+
+def of_survey(survey: Survey) -> Document:
+    """The document of many checks: a section per model and target, with its best route."""
+    sections = []
+    for (model, target), result in survey.results.items():
+        name = f"{model} → {target}"
+        if isinstance(result, ConvkitError):
+            sections.append(RouteSection(name, None, error=result.message))
+        else:
+            sections.append(RouteSection(name, tuple(best(result))))
+    blocked = survey.blockers
+    facts = [("models", str(len(survey.models))), ("targets", ", ".join(survey.targets)), ("convkit", __version__)]
+    facts += [(f"blocks {len(b.models)}", f"{b.operator} ({b.code}, → {b.target}): {b.reason}") for b in blocked[:_MOST_BLOCKERS]]
+    title = survey.models[0] if len(survey.models) == 1 else f"{len(survey.models)} models"
+    return Document(
+        "survey",
+        f"{title} → {', '.join(survey.targets)}",
+        "no gaps" if survey.ok else "gaps",
+        survey.ok,
+        tuple(facts),
+        title,
+        tuple(sections),
+        record=survey.to_json(),
     )
 
 

@@ -18,7 +18,8 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
 def render(document: Document) -> str:
     """Title and verdict, then gaps, what is rewritten, comparisons that fail, and the rest folded away."""
     mark = "✅" if document.passed else "❌"
-    parts = [f"## {mark} {_text(document.title)}: {_text(document.verdict)}", _table(("", ""), [(_text(a), _text(b)) for a, b in document.facts])]
+    facts = [(_text(label), _text(text)) for label, text in document.facts]
+    parts = [f"## {mark} {_text(document.title)}: {_text(document.verdict)}", _table(("", ""), facts)]
     parts += [_route(route, position) for position, route in enumerate(document.routes)]
     if document.comparisons:
         failed = [c for c in document.comparisons if not c.passed]
