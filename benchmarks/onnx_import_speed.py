@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.onnx_import_speed [--runs N] [--only torch,legalization,litert] [--json FILE]
 
 torch         ResNet-50 → exported program: our importer against onnx2torch 1.5.15 and torch.export, whole bare processes in turn
-              (both at a static batch: onnx2torch's modules hold the traced batch in constants), without proof
+              (both at a static batch: onnx2torch's modules hold the traced batch in constants), without proof; then the same
+              again inside warm processes, where a conversion after the first one is
 legalization  the share of an import that preparation and legalisation take, inside one warm process
 litert        ViT-B/16 (86 million parameters) → LiteRT: convkit's default route, with and without proof, against bare onnx2tf
 
@@ -14,6 +15,7 @@ which neither model has: in its environment, and only there, a placeholder packa
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import statistics
@@ -44,15 +46,28 @@ source, output, examples = map(Path, {paths!r})
 signature = convkit.inspect(source).signatures[0]
 save_arrays(examples, dict(image=numpy.ones((2, 3, 224, 224), numpy.float32)))
 request = ConversionRequest(Artifact(convkit.Variant.ONNX, source, signature), output, signature, examples)
-onnx_to_pytorch.convert(request)
+def work():
+    onnx_to_pytorch.convert(request)
 """
 _THEIRS = """
 import onnx, onnx2torch, torch
 source, output, _ = {paths!r}
-module = onnx2torch.convert(onnx.load(source)).eval()
-with torch.no_grad():
-    program = torch.export.export(module, (torch.ones(2, 3, 224, 224),))
-torch.export.save(program, output)
+def work():
+    module = onnx2torch.convert(onnx.load(source)).eval()
+    with torch.no_grad():
+        program = torch.export.export(module, (torch.ones(2, 3, 224, 224),))
+    torch.export.save(program, output)
+"""
+_ONCE = "work()"
+_REPEATED = """
+import time
+work()
+taken = []
+for _ in range({runs}):
+    start = time.perf_counter()
+    work()
+    taken.append(time.perf_counter() - start)
+print(sorted(taken)[len(taken) // 2])
 """
 _SHARES = """
 import json, time, numpy
@@ -149,21 +164,33 @@ def onnx2torch_python() -> Path:
     return python
 
 
+def torch_commands(ending: str, scratch: Path) -> dict[str, list[str]]:
+    """Both contestants, ONNX file to `.pt2` file."""
+    contestants = {
+        "ResNet-50 → .pt2, convkit's importer": (Path(sys.executable), _OURS),
+        f"ResNet-50 → .pt2, {ONNX2TORCH} + torch.export": (onnx2torch_python(), _THEIRS),
+    }
+    source, output, examples = model("resnet50"), scratch / "out.pt2", scratch / "in.npz"
+    paths = (str(source), str(output), str(examples))
+    return {
+        title: [str(python), "-W", "ignore", "-c", script.format(paths=paths) + ending]
+        for title, (python, script) in contestants.items()
+    }
+
+
 def against_onnx2torch(runs: int, scratch: Path) -> list[Measured]:
-    """Whole processes, ONNX file to `.pt2` file."""
-    source, theirs = model("resnet50"), onnx2torch_python()
+    """Whole processes."""
+    commands = torch_commands(_ONCE, scratch)
+    return alternate({title: functools.partial(measure, command) for title, command in commands.items()}, runs)
 
-    def process(python: Path, script: str, name: str) -> Callable[[], Run]:
-        paths = (str(source), str(scratch / f"{name}.pt2"), str(scratch / f"{name}.npz"))
-        return lambda: measure([str(python), "-W", "ignore", "-c", script.format(paths=paths)])
 
-    return alternate(
-        {
-            "ResNet-50 → .pt2, convkit's importer": process(Path(sys.executable), _OURS, "ours"),
-            f"ResNet-50 → .pt2, {ONNX2TORCH} + torch.export": process(theirs, _THEIRS, "theirs"),
-        },
-        runs,
-    )
+def warm_against_onnx2torch(runs: int, scratch: Path) -> dict[str, float]:
+    """Median seconds of a conversion in a process that has done one: what the libraries' imports have no part in."""
+    found = {}
+    for title, command in torch_commands(_REPEATED.format(runs=runs), scratch).items():
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found[f"{title}, warm"] = float(done.stdout.splitlines()[-1])
+    return found
 
 
 def legalization_share(name: str, runs: int, scratch: Path) -> tuple[float, float, float]:
@@ -213,6 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = compare(options.runs if kind == "torch" else min(options.runs, 3), scratch)
                 results[kind] = [asdict(m) for m in found]
                 print(*found, sep="\n", flush=True)
+        if "torch" in wanted:
+            results["torch, warm"] = warm = warm_against_onnx2torch(options.runs, scratch)
+            print(*(f"{title:56} {seconds:6.2f} s" for title, seconds in warm.items()), sep="\n", flush=True)
         if "legalization" in wanted:
             for name in ("resnet50", "vit_b16"):
                 prepared, legalized, whole = legalization_share(name, options.runs, scratch)
