@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FORMS", "Form"]
+__all__ = ["DTYPES", "FORMS", "Form"]
+
+DTYPES = ("float32", "int32", "bool", "complex64")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Form:
         fixed: Arguments with their arrays, or attributes with their values.
         low, high: The range of the data.
         listed: The argument that takes all data as a list, "" where each is an argument.
+        dtypes: That are tried; for others the form is rewritten before TF.js sees it.
     """
 
     data: dict[str, tuple[int, ...]]
@@ -27,6 +30,7 @@ class Form:
     low: float = -2.0
     high: float = 2.0
     listed: str = ""
+    dtypes: tuple[str, ...] = DTYPES
 
 
 _SHAPES: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3), (2, 3, 4), (2, 3, 2, 2), (2, 1, 2, 3, 2), (2, 1, 2, 1, 2, 2))
@@ -58,9 +62,9 @@ def _scans(*names: str) -> dict[str, list[Form]]:
     return {n: [Form({"x": s}, {"axis": 0, "exclusive": e, "reverse": r}) for s in _SHAPES[1:] for e, r in ways] for n in names}
 
 
-def _each(key: str, shapes: tuple[tuple[int, ...], ...], **fixed: Any) -> list[Form]:
+def _each(key: str, shapes: tuple[tuple[int, ...], ...], dtypes: tuple[str, ...] = DTYPES, **fixed: Any) -> list[Form]:
     """A form per shape; a callable makes an argument of the shape."""
-    return [Form({key: s}, {k: v(s) if callable(v) else v for k, v in fixed.items()}) for s in shapes]
+    return [Form({key: s}, {k: v(s) if callable(v) else v for k, v in fixed.items()}, dtypes=dtypes) for s in shapes]
 
 
 def _windows(name: str, key: str) -> dict[str, list[Form]]:
@@ -123,15 +127,16 @@ FORMS: dict[str, list[Form]] = {
     "Squeeze": _each("input", ((1, 3), (2, 1, 3), (2, 1, 3, 1, 2)), axis=[]),
     "Reshape": _each("tensor", _SHAPES, shape=_ints(-1)),
     "Transpose": _each("x", _AT_LEAST_1, perm=lambda s: _ints(*reversed(range(len(s))))),
-    "ReverseV2": _each("tensor", _AT_LEAST_1, axis=lambda s: _ints(len(s) - 1)),
+    "ReverseV2": _each("tensor", _AT_LEAST_1, ("float32", "int32", "complex64"), axis=lambda s: _ints(len(s) - 1)),
     "Tile": _each("input", _AT_LEAST_1, multiples=lambda s: _ints(*([2] * len(s)))),
     "BroadcastTo": _each("input", _AT_LEAST_1, shape=lambda s: _ints(2, *s)),
     "Pad": _each("input", _AT_LEAST_1, paddings=lambda s: np.array([[1, 2]] * len(s), np.int32)),
     "MirrorPad": _each("input", ((3,), (2, 3), (2, 3, 2, 2)), paddings=lambda s: np.array([[1, 1]] * len(s), np.int32), mode="REFLECT"),
     "Slice": _each("input", _AT_LEAST_1, begin=lambda s: _ints(*([0] * len(s))), size=lambda s: _ints(*([1] * len(s)))),
     "StridedSlice": [
-        *_each("input", _AT_LEAST_1, begin=lambda s: _ints(*([0] * len(s))), end=lambda s: _ints(*s), strides=lambda s: _ints(*([2] * len(s)))),
-        *_each("input", _AT_LEAST_1, begin=_ints(-1), end=_ints(0), strides=_ints(-1), end_mask=1),
+        *_each("input", _AT_LEAST_1, ("float32",), begin=lambda s: _ints(*([0] * len(s))), end=lambda s: _ints(*s), strides=lambda s: _ints(*([2] * len(s)))),
+        *_each("input", _AT_LEAST_1, ("float32",), begin=_ints(-1), end=_ints(0), strides=_ints(-1), end_mask=1),
+        *_each("input", _AT_LEAST_1, begin=lambda s: _ints(*([0] * len(s))), end=lambda s: _ints(*([1] * len(s))), strides=lambda s: _ints(*([1] * len(s)))),
         Form({"input": (2, 3, 2, 2)}, {"begin": _ints(0, 1), "end": _ints(0, 2), "strides": _ints(1, 1), "ellipsis_mask": 1, "shrink_axis_mask": 2}),
         Form({"input": (2, 3)}, {"begin": _ints(0, 0), "end": _ints(0, 1), "strides": _ints(1, 1), "new_axis_mask": 1}),
     ],
@@ -145,7 +150,7 @@ FORMS: dict[str, list[Form]] = {
     "SelectV2": [Form({"t": s, "e": s}, {"condition": np.arange(np.prod(s, dtype=int)).reshape(s) % 2 == 0}) for s in _SHAPES],
     "TopKV2": _each("input", ((5,), (2, 5), (2, 3, 5)), k=2),
     "Unique": _each("x", ((5,),)),
-    "Where": _each("condition", _AT_LEAST_1),
+    "Where": _each("condition", _AT_LEAST_1, ("bool",)),
     "ClipByValue": [Form({"t": s}, {"clip_value_min": -1, "clip_value_max": 1}) for s in _SHAPES],
     "Fill": [Form({"value": ()}, {"dims": _ints(2, 3)})],
     "Range": [Form({}, {"start": 1, "limit": 9, "delta": 2})],
@@ -166,7 +171,7 @@ FORMS: dict[str, list[Form]] = {
     "FFT": _each("input", ((4,), (2, 4), (2, 3, 4))), "IFFT": _each("input", ((4,), (2, 4), (2, 3, 4))),
     "RFFT": _each("input", ((4,), (2, 6)), fft_length=lambda s: _ints(s[-1])),
     "IRFFT": _each("input", ((3,), (2, 4)), fft_length=lambda s: _ints(2 * s[-1] - 2)),
-    "Cast": [Form({"x": s}, {"DstT": d}) for s in _SHAPES[:4] for d in (np.float32, np.int32, np.bool_)],
+    "Cast": [Form({"x": s}, {"DstT": d}) for s in _SHAPES[:4] for d in (np.float32, np.int32)],
     "Einsum": [Form({"a": (2, 3), "b": (3, 4)}, {"equation": "ij,jk->ik"}, listed="inputs")],
     "Bincount": [Form({"weights": (5,)}, {"arr": _ints(0, 1, 1, 3, 2), "size": 4})],
     "LowerBound": [Form({"values": (2, 3)}, {"sorted_inputs": np.sort(np.array([[0, 1, 3], [1, 2, 2]], np.float32))})],

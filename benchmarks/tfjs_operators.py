@@ -30,13 +30,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.tfjs_forms import FORMS, Form
+from benchmarks.tfjs_forms import DTYPES, FORMS, Form
 
 PROBE = Path(__file__).with_name("tfjs_probe.cjs")
 PACKAGES = tuple(
     f"@tensorflow/tfjs-{name}" for name in ("converter", "core", "backend-cpu", "backend-wasm", "backend-webgl", "backend-webgpu")
 )
-DTYPES = ("float32", "int32", "bool", "complex64")
 MEASURED = ("cpu", "wasm")
 
 _FAMILIES_LEFT_OUT = ("tfdf",)
@@ -103,7 +102,7 @@ def executor_operators(node_modules: Path) -> tuple[list[str], dict[str, list[st
             continue
         declared = dict(_declared(_source(listing)))
         read = dict(_read(_source(executor)))
-        for operator in declared.keys() & read.keys():
+        for operator in sorted(declared.keys() & read.keys()):
             known.append(operator)
             if missing := sorted(read[operator] - declared[operator]):
                 broken[operator] = missing
@@ -144,7 +143,7 @@ def measure(node: Node, operator: str) -> tuple[set[str], dict[str, dict[str, di
     wrong: dict[str, dict[str, dict[str, str]]] = {backend: {} for backend in MEASURED}
     tried: dict[str, set[str]] = {}
     for dtype in DTYPES:
-        for form in FORMS[operator] if dtype == DTYPES[0] else [f for f in FORMS[operator] if f.data]:
+        for form in (f for f in FORMS[operator] if dtype in f.dtypes and (f.data or dtype == DTYPES[0])):
             with tempfile.TemporaryDirectory() as scratch:
                 probe = _probe(operator, form, dtype, Path(scratch) / "model")
                 rank = str(max((len(shape) for shape in form.data.values()), default=0))
@@ -266,7 +265,8 @@ def main() -> None:
             data["operators"][operator] = sorted(kernels)
     finally:
         node.close()
-    data |= {"versions": versions(node_modules), "broken": broken, "backends": backends}
+    data |= {"versions": versions(node_modules), "broken": dict(sorted(broken.items())), "backends": backends}
+    data["wrong"] = {backend: dict(sorted(found.items())) for backend, found in data["wrong"].items()}
     ordered = {key: data[key] for key in ("versions", "operators", "broken", "backends", "wrong")}
     OPERATORS.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -58,7 +58,7 @@ def write_saved_model(
         if shapes is not None and any(w is not None for w in wanted):
             wanted = _without_contradicted(wanted, call, signature, shapes)
         # An identity each, because one tensor may be two outputs, or an input.
-        pinned = [r if w is None else tf.ensure_shape(r, w) for r, w in zip(results, wanted, strict=True)]
+        pinned = [r if w is None else _pinned(r, w) for r, w in zip(results, wanted, strict=True)]
         return {spec.name: tf.identity(result) for spec, result in zip(signature.outputs, pinned, strict=True)}
 
     try:
@@ -96,6 +96,18 @@ def _lost_sizes(tensor: Any, spec: TensorSpec) -> list[int | None] | None:
         return None
     sizes = [d if known is None else known for d, known in zip(declared, tensor.shape, strict=True)]
     return None if sizes == tensor.shape.as_list() else sizes
+
+
+def _pinned(tensor: Any, sizes: list[int | None]) -> Any:
+    """A tensor with static sizes that tracing lost; as a Reshape where it can be, because TFLiteConverter has no EnsureShape."""
+    import tensorflow as tf
+
+    if tensor.shape.rank is None:
+        return tf.ensure_shape(tensor, sizes)
+    if None not in sizes:
+        return tf.reshape(tensor, sizes)
+    own = tf.shape(tensor)
+    return tf.reshape(tensor, tf.stack([own[axis] if size is None else size for axis, size in enumerate(sizes)]))
 
 
 def _without_contradicted(

@@ -72,6 +72,7 @@ def import_topology(topology: Mapping[str, Any], weights: Mapping[str, np.ndarra
     from tensorflow.python.framework import versions
 
     graph = _parsed(topology)
+    _give_own_names(graph)
     graph.versions.Clear()
     graph.versions.producer = versions.GRAPH_DEF_VERSION
     body = _prepared(Body.of_graph(graph), weights)
@@ -106,6 +107,22 @@ def _parsed(topology: Mapping[str, Any]) -> Any:
         return json_format.ParseDict(topology, graph_pb2.GraphDef(), ignore_unknown_fields=True)
     except json_format.ParseError as error:
         raise DamagedFileError(f"its topology is no TensorFlow graph: {error}") from error
+
+
+def _give_own_names(graph: Any) -> None:
+    """Names the functions of a graph as no other in this process: TensorFlow keeps one register of them for all graphs.
+
+    A file has the names of the process that wrote it, which may be this one.
+    """
+    from tensorflow.python.framework import ops
+
+    names = {f.signature.name: f"{f.signature.name}_{ops.uid()}" for f in graph.library.function}
+    for function in graph.library.function:
+        function.signature.name = names[function.signature.name]
+    for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def)):
+        for value in node.attr.values():
+            for called in [value.func] if value.HasField("func") else value.list.func if value.HasField("list") else ():
+                called.name = names.get(called.name, called.name)
 
 
 def _decode_character_codes(topology: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tfjs_graphs import assert_same, checked, saved
 
 from convkit.legalization.target import Verdict
+from convkit.runtimes import tfjs
 from convkit.workers import toolchains
 
 
@@ -76,6 +77,13 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         _raw("FakeQuantWithMinMaxVars", "inputs", "min", "max"),
         (F * 3, np.float32(-2.3), np.float32(3.1)),
     ),
+    "in steps, StridedSlice": (
+        _with(lambda tf, x, b: [x[::-1, 1::2], b[:, ::-2]]),
+        (np.int32([[1, -70000, 2**31 - 1], [-(2**31), 5, -1]]), BOOLS),
+    ),
+    "ReverseV2": (_raw("ReverseV2", "tensor", axis=[1]), (BOOLS,)),
+    "Where": (_with(lambda tf, x: tf.size(tf.raw_ops.Where(condition=x))), (np.float32([0.0, 0.5, 0.0, 2.0]),)),
+    "Sum": (_raw("Sum", "input", axis=[-2], keep_dims=True), (np.zeros((2, 0, 3), np.float32),)),
     "Mean": (_raw("Mean", "input", axis=[1]), (I,)),
     "Cumsum": (_raw("Cumsum", "x", axis=-1, reverse=True, exclusive=True), (F,)),
     "Max": (_raw("Max", "input", axis=[1]), (np.zeros((2, 0, 3), np.float32),)),
@@ -95,6 +103,10 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "BatchMatMulV3": (_raw("BatchMatMulV3", "x", "y", Tout=np.float32, adj_y=True), (F, F)),
     "Einsum": (_with(lambda tf, a, b: tf.einsum("bhwc,bhvc->bwv", a, b)), (F, F)),
     "MatrixBandPart": (_raw("MatrixBandPart", "input", num_lower=-1, num_upper=0), (SQUARE,)),
+    "of truth values, MatrixBandPart": (
+        _raw("MatrixBandPart", "input", num_lower=-1, num_upper=0),
+        (np.repeat(np.eye(4, 30, dtype=bool)[None], 3, 0),),
+    ),
     "MatrixDiagV3": (_with(lambda tf, x: tf.linalg.diag(x)), (SQUARE[0],)),
     "MatrixDiagPartV3": (_with(lambda tf, x: tf.linalg.diag_part(x)), (SQUARE,)),
     "MatrixSetDiagV3": (_with(lambda tf, x, d: tf.linalg.set_diag(x, d)), (SQUARE, SQUARE[0, :2])),
@@ -133,15 +145,16 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("backend", tfjs.BACKENDS)
 @pytest.mark.parametrize("name", CASES)
-def test_rewritten_and_right(name: str, tmp_path: Path) -> None:
+def test_rewritten_and_right(name: str, backend: str, tmp_path: Path) -> None:
     call, arrays = CASES[name]
     inputs = [f"x{k}:{a.dtype.name}[{','.join(map(str, a.shape))}]" for k, a in enumerate(arrays)]
     source = saved(tmp_path, call, *inputs)
     findings = {f.operator: f for f in checked(source, tmp_path / "m.tfjs")}
     operator = name.rpartition(" ")[2]
     assert findings[operator].verdict in ((Verdict.LEGAL,) if name == "FloorMod" else (Verdict.REWRITTEN,))
-    assert_same(source, tmp_path / "m.tfjs", [{f"x{k}": a for k, a in enumerate(arrays)}])
+    assert_same(source, tmp_path / "m.tfjs", [{f"x{k}": a for k, a in enumerate(arrays)}], backend)
 
 
 @pytest.mark.parametrize(

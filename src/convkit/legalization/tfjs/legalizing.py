@@ -54,7 +54,7 @@ def legalize(function: Any, names: Sequence[str]) -> Legalized:
     if any(f.verdict is Verdict.GAP for f in findings):
         return Legalized(findings)
     known = target()
-    graph = optimized(retraced.function, lambda node: known.knows(node.op) and limits.runs_fused(node))
+    graph = optimized(retraced.function, lambda node: known.knows(node.op))
     return Legalized(
         findings,
         graph,

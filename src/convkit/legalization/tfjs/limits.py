@@ -12,7 +12,7 @@ from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.tfjs.retracing import Retraced
 from convkit.legalization.tfjs.target import target
 
-__all__ = ["backend_notes", "gaps", "runs_fused", "source_of"]
+__all__ = ["backend_notes", "gaps", "source_of"]
 
 _HINT = "replace it in the model, or convert to another format"
 _FREE = frozenset(("Placeholder", "Const", "NoOp", "While", "StatelessWhile", "If", "StatelessIf", "Identity", "IdentityN"))
@@ -91,14 +91,6 @@ def _data(operation: Any) -> tuple[str, int | None]:
     tensor = operation.inputs[position]
     ranks = [t.shape.rank for t in operation.inputs if t.dtype == tensor.dtype]
     return tensor.dtype.base_dtype.name, None if None in ranks else max(ranks)
-
-
-def runs_fused(node: Any) -> bool:
-    """Whether TF.js runs a node that the optimizer has fused; others pass."""
-    if "fused_ops" not in node.attr:
-        return True
-    fused = [op.decode() for op in node.attr["fused_ops"].list.s]
-    return fused[0] == "BiasAdd" and fused[1:] in ([], ["Relu"], ["Relu6"], ["Elu"], ["LeakyRelu"], ["Sigmoid"], ["Tanh"])
 
 
 def source_of(name: str, retraced: Retraced) -> tuple[str, str]:

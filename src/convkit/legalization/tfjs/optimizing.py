@@ -1,8 +1,4 @@
-"""TensorFlow's own graph optimizer on the traced graph: scales folded into convolutions, biases and activations fused.
-
-Source: tensorflow/core/grappler; the fused operators that TF.js runs are in tfjs-converter's `convolution` and `matrices`
-operator lists.
-"""
+"""TensorFlow's own graph optimizer (tensorflow/core/grappler) on the traced graph, and fused operators after it."""
 
 from __future__ import annotations
 
@@ -10,12 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from convkit.legalization.tfjs.fusing import fuse, name_biases
+
 __all__ = ["optimized"]
 
-_PASSES = ("constfold", "arithmetic", "remap", "dependency")
-
-# Grappler has one name for it, TF.js another.
-_RENAMED = {"_FusedDepthwiseConv2dNative": "FusedDepthwiseConv2dNative"}
+_PASSES = ("constfold", "arithmetic", "dependency")
 
 
 def optimized(function: Any, is_legal: Callable[[Any], bool]) -> Any:
@@ -31,14 +26,16 @@ def optimized(function: Any, is_legal: Callable[[Any], bool]) -> Any:
     graph = function.graph.as_graph_def()
     outputs = [tensor.name.partition(":")[0] for tensor in function.outputs]
     inputs = [tensor.name.partition(":")[0] for tensor in function.inputs]
-    for passes in (_PASSES, tuple(p for p in _PASSES if p != "remap")):
-        result = _clean(_run(graph, function, passes), {*inputs, *outputs})
-        if all(is_legal(node) for node in result.node):
-            return result
-    return _clean(graph, {*inputs, *outputs})
+    kept = {*inputs, *outputs}
+    name_biases(graph)
+    result = _clean(_run(graph, function), kept)
+    if not all(is_legal(node) for node in result.node):
+        result = _clean(graph, kept)
+    fuse(result, kept)
+    return _clean(result, kept)
 
 
-def _run(graph: Any, function: Any, passes: tuple[str, ...]) -> Any:
+def _run(graph: Any, function: Any) -> Any:
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
@@ -49,7 +46,7 @@ def _run(graph: Any, function: Any, passes: tuple[str, ...]) -> Any:
     ends.extend(t.name for t in (*function.outputs, *function.inputs))
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
-    options.optimizers.extend(passes)
+    options.optimizers.extend(_PASSES)
     options.meta_optimizer_iterations = options.TWO
     options.min_graph_nodes = -1
     options.experimental_disable_folding_quantization_emulation = True
@@ -60,7 +57,7 @@ def _run(graph: Any, function: Any, passes: tuple[str, ...]) -> Any:
 
 
 def _clean(graph: Any, kept: set[str]) -> Any:
-    """Without control inputs, private attributes and what nothing uses; under TF.js's names."""
+    """Without control inputs, private attributes and what nothing uses."""
     from tensorflow.core.framework import graph_pb2
 
     nodes = {node.name: node for node in graph.node}
@@ -145,7 +142,6 @@ def _separate_results(function: Any) -> None:
 
 def _tidy(node: Any) -> None:
     node.input[:] = [i for i in node.input if not i.startswith("^")]
-    node.op = _RENAMED.get(node.op, node.op)
     for key in [k for k in node.attr if k.startswith("_")]:
         del node.attr[key]
     node.ClearField("experimental_debug_info")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from convkit.legalization.tfjs.choosing import choose
 from convkit.legalization.tfjs.nodes import Node, RefusedError
 from convkit.legalization.tfjs.rewriting import rewrite
 
@@ -69,12 +70,9 @@ def cast(node: Node, x: Any) -> Any:
 
 @rewrite("SelectV2", reason="truth values by And and Or")
 def select(_node: Node, condition: Any, x: Any, y: Any) -> Any:
-    """wasm takes truth values for numbers of four bytes."""
     import tensorflow as tf
 
-    if x.dtype != tf.bool:
-        return None
-    return tf.logical_or(tf.logical_and(condition, x), tf.logical_and(tf.logical_not(condition), y))
+    return choose(condition, x, y) if x.dtype == tf.bool else None
 
 
 @rewrite("ClipByValue", reason="as Minimum and Maximum")

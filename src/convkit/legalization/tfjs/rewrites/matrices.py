@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convkit.legalization.tfjs.choosing import choose
 from convkit.legalization.tfjs.nodes import Node, RefusedError
 from convkit.legalization.tfjs.rewriting import rewrite
 
@@ -56,7 +57,7 @@ def band_part(_node: Node, x: Any, lower: Any, upper: Any) -> Any:
     rows, columns = tf.range(shape[-2])[:, tf.newaxis], tf.range(shape[-1])[tf.newaxis]
     below = tf.logical_or(lower < 0, rows - columns <= lower)
     above = tf.logical_or(upper < 0, columns - rows <= upper)
-    return tf.where(tf.logical_and(below, above), x, tf.zeros([], x.dtype))
+    return choose(tf.logical_and(below, above), x, tf.zeros([], x.dtype))
 
 
 @rewrite("MatrixDiag", reason="by comparing rows with columns")
@@ -65,7 +66,7 @@ def matrix_diagonal(_node: Node, diagonal: Any) -> Any:
 
     index = tf.range(tf.shape(diagonal)[-1])
     on = tf.equal(index[:, tf.newaxis], index[tf.newaxis])
-    return tf.where(on, diagonal[..., tf.newaxis], tf.zeros([], diagonal.dtype))
+    return choose(on, diagonal[..., tf.newaxis], tf.zeros([], diagonal.dtype))
 
 
 @rewrite("MatrixDiagV2", "MatrixDiagV3", reason="by comparing rows with columns")
@@ -107,5 +108,5 @@ def set_diagonal(node: Node, x: Any, diagonal: Any, *others: Any) -> Any:
     shape = tf.shape(x)
     on = tf.equal(tf.range(shape[-2])[:, tf.newaxis], tf.range(shape[-1])[tf.newaxis])
     if x.shape[-2] is not None and x.shape[-2] == x.shape[-1]:
-        return tf.where(on, diagonal[..., tf.newaxis], x)
+        return choose(on, diagonal[..., tf.newaxis], x)
     raise RefusedError("its matrices are not known to be square")

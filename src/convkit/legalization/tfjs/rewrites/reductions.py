@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from convkit.legalization.tfjs.nodes import Known, Node, RefusedError
 from convkit.legalization.tfjs.rewriting import rewrite
 
@@ -26,17 +28,24 @@ def scan(node: Node, x: Any, axis: Any) -> Any:
     return operator(x=x, axis=axis, exclusive=node.attribute("exclusive"), reverse=node.attribute("reverse"))
 
 
-@rewrite("Max", "Min", reason="of no elements: the neutral element")
-def extremum(node: Node, x: Any, _axes: Any) -> Any:
-    """TF.js reduces nothing to nothing in particular; sums, products and means of nothing are right."""
+@rewrite("Max", "Min", "Sum", "Prod", "All", "Any", reason="of no elements: the neutral element")
+def of_nothing(node: Node, x: Any, _axes: Any) -> Any:
+    """Extrema of nothing are nothing in particular on cpu, and wasm leaves what its memory held.
+
+    Along axes that only the inputs tell, cpu is right about the others.
+    """
     import tensorflow as tf
 
     if not x.shape.is_fully_defined() or x.shape.num_elements() != 0:
         return None
+    if node.type not in ("Max", "Min") and not isinstance(node.inputs[1], Known):
+        return None
     lowest, highest = (-float("inf"), float("inf")) if x.dtype.is_floating else (x.dtype.min, x.dtype.max)
-    neutral = tf.constant(lowest if node.type == "Max" else highest, x.dtype)
-    shape = tf.reduce_max(tf.zeros(x.shape, x.dtype), node.known(1), keepdims=node.attribute("keep_dims")).shape
-    return tf.fill(shape, neutral)
+    neutral = {"Max": lowest, "Min": highest, "Sum": 0, "Prod": 1, "All": True, "Any": False}[node.type]
+    axes = [axis % x.shape.rank for axis in np.atleast_1d(node.known(1)).tolist()]
+    keep = node.attribute("keep_dims")
+    sizes = [1 if axis in axes else size for axis, size in enumerate(x.shape.as_list()) if keep or axis not in axes]
+    return tf.fill(sizes, tf.constant(neutral, x.dtype))
 
 
 @rewrite("Mean", reason="of integers: the sum divided by the number of elements")

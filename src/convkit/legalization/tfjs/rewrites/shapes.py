@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from convkit.legalization.tfjs.nodes import Node, RefusedError
+import numpy as np
+
+from convkit.legalization.tfjs.choosing import choose
+from convkit.legalization.tfjs.nodes import Known, Node, RefusedError
 from convkit.legalization.tfjs.rewriting import rewrite
 
 __all__: list[str] = []
+
+_MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+_HALF = 1 << 16
 
 
 @rewrite("EnsureShape", reason="left out: TF.js's needs an input that TensorFlow's does not have")
@@ -27,7 +33,7 @@ def select(_node: Node, condition: Any, x: Any, y: Any) -> Any:
         raise RefusedError("the rank of its inputs is unknown")
     if condition.shape.rank == 1 and x.shape.rank > 1:
         condition = tf.reshape(condition, tf.concat([tf.shape(condition), [1] * (x.shape.rank - 1)], 0))
-    return tf.where(condition, x, y)
+    return choose(condition, x, y)
 
 
 @rewrite("OneHot", reason="compared with a range: TF.js puts the new dimension last, whatever the axis")
@@ -41,12 +47,11 @@ def one_hot(node: Node, indices: Any, depth: Any, on: Any, off: Any) -> Any:
     shape = [1] * (rank + 1)
     shape[axis] = -1
     hot = tf.equal(tf.expand_dims(indices, axis), tf.reshape(tf.range(depth), shape))
-    return tf.where(hot, on, off)
+    return choose(hot, on, off)
 
 
 @rewrite("Roll", reason="computed as a gather")
 def roll(node: Node, x: Any, _shift: Any, _axis: Any) -> Any:
-    import numpy as np
     import tensorflow as tf
 
     for shift, axis in zip(np.atleast_1d(node.known(1)), np.atleast_1d(node.known(2)), strict=True):
@@ -133,3 +138,44 @@ def depth_to_space(node: Node, x: Any) -> Any:
     whole = tf.cast(tf.transpose(x, [0, 2, 3, 1]) if first else x, tf.float32)
     result = tf.cast(tf.raw_ops.DepthToSpace(input=whole, block_size=block), x.dtype)
     return tf.transpose(result, [0, 3, 1, 2]) if first else result
+
+
+@rewrite("StridedSlice", reason="with steps: in numbers of float32, whose kernel every backend has")
+def strided_slice(node: Node, x: Any, begin: Any, end: Any, strides: Any) -> Any:
+    """wasm calls what it takes in steps float32, whatever it is. An int32 goes in two halves, which float32 holds exactly.
+
+    Source: tfjs-backend-wasm/src/kernels/StridedSlice.ts (`makeOutput`); slices in steps of 1 take another way.
+    """
+    import tensorflow as tf
+
+    known = node.inputs[3]
+    if x.dtype not in (tf.int32, tf.bool) or (isinstance(known, Known) and np.all(known.array == 1)):
+        return None
+    masks = {key: node.attribute(key) for key in _MASKS}
+
+    def taken(numbers: Any) -> Any:
+        whole = tf.cast(numbers, tf.float32)
+        return tf.cast(tf.raw_ops.StridedSlice(input=whole, begin=begin, end=end, strides=strides, **masks), tf.int32)
+
+    if x.dtype == tf.bool:
+        return tf.not_equal(taken(x), 0)
+    high = tf.raw_ops.FloorDiv(x=x, y=_HALF)
+    return taken(high) * _HALF + taken(x - high * _HALF)
+
+
+@rewrite("ReverseV2", reason="truth values as integers: wasm takes them for numbers of four bytes")
+def reverse(_node: Node, x: Any, axis: Any) -> Any:
+    import tensorflow as tf
+
+    if x.dtype != tf.bool:
+        return None
+    return tf.not_equal(tf.reverse(tf.cast(x, tf.int32), axis), 0)
+
+
+@rewrite("Where", reason="of numbers: of a comparison with 0, as wasm sees truth values only")
+def where(_node: Node, condition: Any) -> Any:
+    import tensorflow as tf
+
+    if condition.dtype == tf.bool:
+        return None
+    return tf.cast(tf.where(tf.not_equal(condition, tf.zeros([], condition.dtype))), tf.int32)
