@@ -236,16 +236,15 @@ def test_all_gaps_are_listed_with_their_places(tmp_path: Path) -> None:
         converter.convert(request)
 
 
-def test_the_indices_of_a_pooling_are_a_gap_and_its_values_are_none(tmp_path: Path) -> None:
+def test_the_indices_of_a_pooling_count_in_the_whole_plane(tmp_path: Path) -> None:
     """litert-torch 0.9.4 writes indices that count within the window, without a word."""
     inputs = (torch.randn(1, 2, 8, 8),)
-    with_indices = export(
-        Model(lambda x: torch.cat([t.float() for t in nn.functional.max_pool2d(x, 3, 2, return_indices=True)])), inputs, [{}]
-    )
-    (gap,) = [f for f in converter.check(request_for(with_indices, tmp_path)) if f.verdict is Verdict.GAP]
-    assert gap.operator == "aten.max_pool2d_with_indices.default" and "within the window" in gap.reason
-    without = export(Model(lambda x: nn.functional.max_pool2d(x, 3, 2)), inputs, [{}])
-    assert not [f for f in converter.check(request_for(without, tmp_path)) if f.verdict is Verdict.GAP]
+    with_indices = Model(lambda x: torch.cat([t.float() for t in nn.functional.max_pool2d(x, 3, 2, return_indices=True)]))
+    session, findings = converted(export(with_indices, inputs, [{}]), tmp_path)
+    (finding,) = [f for f in findings if f.verdict is Verdict.REWRITTEN]
+    assert finding.operator == "aten.max_pool2d_with_indices.default" and "within the window" in finding.reason
+    (found,) = session.run({session.signature.input_names[0]: inputs[0].numpy()}).values()
+    np.testing.assert_allclose(found, with_indices(*inputs).numpy(), rtol=1e-6)
 
 
 def test_an_infinite_mask_of_the_source_is_not_clamped(tmp_path: Path) -> None:

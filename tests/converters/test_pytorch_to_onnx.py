@@ -48,6 +48,20 @@ def test_numbers_and_signature_are_the_source_s(name: str, tmp_path: Path) -> No
     models.assert_agrees(module, signature, runtime.load(Artifact(Variant.ONNX, tmp_path / "m.onnx", signature)))
 
 
+class Limits(nn.Module):
+    """Limits of two types, which torch's exporter promotes apart."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(x, 0, 1.0) + torch.clamp(x, -0.5, 1)
+
+
+def test_limits_of_two_types(tmp_path: Path) -> None:
+    signature = Signature((parse_spec("x:float32[batch,3]"),), (parse_spec("output:float32[batch,3]"),))
+    source = models.saved(Limits(), signature, tmp_path / "m.pt2")
+    converted(source, tmp_path / "m.onnx")
+    models.assert_agrees(Limits(), signature, runtime.load(Artifact(Variant.ONNX, tmp_path / "m.onnx", signature)))
+
+
 def test_a_program_that_convkit_did_not_capture(tmp_path: Path) -> None:
     module, signature = models.build("sequential")
     source = models.saved(module, signature, tmp_path / "m.pt2", wrapped=False)

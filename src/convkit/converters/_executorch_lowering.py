@@ -88,7 +88,7 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
     from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 
-    from convkit.legalization.executorch import stable_operator_sets
+    from convkit.legalization.exported_program import stable_operator_sets
 
     # Its validity checks are off because they fix dynamic dimensions (`fixed_dimensions`). What they look for, convkit finds
     # itself: operators without kernel before, and whether the file runs after.

@@ -46,6 +46,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     """Every operator that is left when the compiler's decompositions have run, and whether anything can run it."""
     from convkit.legalization import executorch as target
     from convkit.legalization import exported_program as programs
+    from convkit.legalization.torch import targets
     from convkit.loading import pytorch as loading
 
     program = loading.exported_program(request.source)
@@ -53,7 +54,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     # A decomposition that fails is no verdict on an operator: the conversion says why.
     with contextlib.suppress(Exception):
         gaps = target.unsupported(program)
-    return programs.findings(program, gaps)
+    return programs.findings(program, gaps, targets.rewritten(program, target.target()))
 
 
 @without_batch_heuristics()
@@ -66,11 +67,14 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     """
     from convkit.converters import _executorch_lowering as lowering
     from convkit.legalization import executorch as target
+    from convkit.legalization import exported_program as programs
     from convkit.loading import pytorch as loading
     from convkit.readers.executorch import SIGNATURE_METHOD
 
     if request.signature is None:
         raise ConversionError(f"the inputs of {request.source.path} are not known", component=CONVERTER.name)
+    for node, reason in programs.random_nodes(loading.exported_program(request.source)).items():
+        raise _failure(f"{programs.told([node])}: {reason}")
     signature, backend, limit = request.signature, _backend(request), _limit(request)
     methods = {SIGNATURE_METHOD: json.dumps(signature.to_json())}
 

@@ -7,8 +7,7 @@ dynamic size pinned to a prime (`convkit.legalization.prime_sizes`), and the dyn
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +43,6 @@ _STATE = "it keeps a value for the next run, which litert-torch drops"
 _STATE_HINT = "make the state an input and an output of the model"
 _GAP_HINT = "replace it in the model, or see `convkit plan` for another route"
 
-# litert-torch lowers these to StableHLO operators that the LiteRT interpreter has no kernel for: the file is written, and
-# fails when it is loaded or run.
-_WITHOUT_KERNEL = {
-    "aten.sort.default": "LiteRT has no kernel for STABLEHLO_SORT",
-    "aten.sort.stable": "LiteRT has no kernel for STABLEHLO_SORT",
-}
-_SCATTERS = {"sum", "prod", "amin", "amax"}
-
 _prepared: dict[tuple[Any, ...], _Prepared] = {}
 
 
@@ -62,14 +53,16 @@ class _Prepared:
     Attributes:
         program: The static program after litert-torch's first decompositions and passes, before it is lowered.
         pinned: What it is the export of.
-        counts: How often the source has each operator.
-        states: The source's nodes that keep a value for the next run.
+        source: The program that was given.
+        rewritten: The source's operators that are written out in others, with what that does.
+        refused: The source's nodes that keep a value for the next run, or are random, and why that is refused.
     """
 
     program: torch.export.ExportedProgram
     pinned: PinnedProgram
-    counts: Mapping[str, int]
-    states: Sequence[torch.fx.Node]
+    source: torch.export.ExportedProgram
+    rewritten: Mapping[str, str]
+    refused: Mapping[torch.fx.Node, str]
 
 
 @without_batch_heuristics()
@@ -80,18 +73,26 @@ def check(request: ConversionRequest) -> list[Finding]:
         ConversionError: The program cannot be pinned or decomposed, so that there is nothing to check.
         UnreadableModelError: torch cannot load the file.
     """
-    from convkit.legalization.target import Finding, Verdict
+    from litert_torch import fx_infra
 
-    prepared = _prepare(request)
-    findings = _gaps(prepared)
-    named = {finding.operator for finding in findings}
-    for operator, count in sorted(prepared.counts.items()):
-        if operator in named:
-            continue
-        reason = prepared.pinned.rewritten.get(operator, "")
-        findings.append(Finding(operator, count, Verdict.REWRITTEN if reason else Verdict.LEGAL, reason))
-    order = [Verdict.GAP, Verdict.REWRITTEN, Verdict.LEGAL]
-    return sorted(findings, key=lambda f: (order.index(f.verdict), f.operator))
+    from convkit.legalization import exported_program as programs
+    from convkit.legalization import litert_torch as target
+    from convkit.loading import pytorch as loading
+
+    source = loading.exported_program(request.source)
+    if unbacked := target.unbacked(target.legalized(source)):
+        return programs.findings(source, unbacked)
+    try:
+        prepared = _prepare(request)
+    except ConversionError:
+        if unbacked := target.unbacked(source):  # whose sizes the program still names where none depends on them any more
+            return programs.findings(source, unbacked)
+        raise
+    # What litert-torch decomposes later, it decomposes for its own lowerings.
+    later = fx_infra.decomp.pre_lower_decomp()
+    calls = [node for node in prepared.program.graph.nodes if node.op == "call_function"]
+    gaps = {node: reason for node in calls if (reason := target.why_not(node, later))}
+    return programs.findings(source, {**gaps, **prepared.refused}, prepared.rewritten)
 
 
 @without_batch_heuristics()
@@ -102,17 +103,21 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ConversionError: An operator cannot be lowered, a dynamic dimension cannot be kept, or the signature differs.
         UnreadableModelError: torch cannot load the file.
     """
+    from convkit.legalization import litert_torch as target
     from convkit.legalization.exported_program import told
     from convkit.legalization.litert_dynamic import restore_dynamic_dims
+    from convkit.loading.pytorch import exported_program
     from convkit.loading.tflite_signature import rename_edges
 
     signature = request.signature
     if signature is None:
         raise ConversionError(f"{request.source.path} has no signature", component=CONVERTER.name)
+    for node, reason in target.unbacked(target.legalized(exported_program(request.source))).items():
+        raise ConversionError(f"{told([node])}: {reason}", component=CONVERTER.name, hint=_GAP_HINT)
     prepared = _prepare(request)
     _prepared.clear()  # lowering changes the program
-    if updates := told(prepared.states):
-        raise ConversionError(f"{updates}: {_STATE}", component=CONVERTER.name, hint=_STATE_HINT)
+    for node, reason in prepared.refused.items():
+        raise ConversionError(f"{told([node])}: {reason}", component=CONVERTER.name, hint=_STATE_HINT)
     _lower(prepared, request.output)
     sizes = prepared.pinned.sizes
     rename_edges(
@@ -133,22 +138,39 @@ def _notes(sizes: DynamicSizes) -> tuple[str, ...]:
 
 def _prepare(request: ConversionRequest) -> _Prepared:
     """Loads, pins, exports and decomposes the program; kept from `check` to `convert`."""
+    from convkit.legalization.exported_program import stable_operator_sets
     from convkit.loading.pytorch import exported_program
 
     stamp = request.source.path.stat()
     key = (str(request.source.path), stamp.st_mtime_ns, stamp.st_size)
     if key not in _prepared:
         _prepared.clear()
-        _prepared[key] = _prepare_program(exported_program(request.source))
+        with stable_operator_sets():
+            _prepared[key] = _prepare_program(exported_program(request.source))
     return _prepared[key]
 
 
-def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
+def _prepare_program(source: torch.export.ExportedProgram) -> _Prepared:
+    from litert_torch import fx_infra
+
+    from convkit.legalization import litert_torch as target
+    from convkit.legalization.exported_program import random_nodes, state_updates
+    from convkit.legalization.torch.targets import rewritten, written_out
+
+    pinned, exported = _pinned(target.legalized(source))
+    if target.uncovers(exported):
+        pinned, exported = _pinned(written_out(source, target.target(), fx_infra.decomp.pre_convert_decomp()))
+    changed = {**rewritten(source, target.target()), **pinned.rewritten}
+    refused = dict.fromkeys(state_updates(source), _STATE) | random_nodes(source) | target.empty_outputs(source)
+    return _Prepared(exported, pinned, source, changed, refused)
+
+
+def _pinned(program: torch.export.ExportedProgram) -> tuple[PinnedProgram, torch.export.ExportedProgram]:
+    """The program with static sizes, and its export after litert-torch's first decompositions and passes."""
     import torch
     from litert_torch import fx_infra
     from litert_torch._convert import core
 
-    from convkit.legalization.exported_program import operators, state_updates
     from convkit.legalization.prime_sizes import pin_sizes
 
     pinned = pin_sizes(program)
@@ -162,8 +184,7 @@ def _prepare_program(program: torch.export.ExportedProgram) -> _Prepared:
         exported = core._run_convert_passes(exported)
     except Exception as error:
         raise _failure("litert-torch cannot decompose the program", error) from error
-    counts = {name: len(found) for name, found in operators(program).items()}
-    return _Prepared(exported, pinned, counts, state_updates(program))
+    return pinned, exported
 
 
 def _own_infinities(program: torch.export.ExportedProgram) -> None:
@@ -183,50 +204,6 @@ def _erase_assertions(module: torch.fx.GraphModule) -> None:
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     module.recompile()
-
-
-def _gaps(prepared: _Prepared) -> list[Finding]:
-    """The operators without a lowering. What litert-torch decomposes later, it decomposes for its own lowerings."""
-    from litert_torch import fx_infra
-
-    from convkit.legalization.exported_program import operator_name, place_of, source_operator
-    from convkit.legalization.target import Finding, Verdict
-
-    later = fx_infra.decomp.pre_lower_decomp()
-    places: dict[tuple[str, str], Counter[str]] = {}
-    for node in prepared.program.graph.nodes:
-        if node.op == "call_function" and (reason := _why_not(node, later)):
-            source, lowered = source_operator(node), operator_name(node.target)
-            if source != lowered:
-                reason = f"it decomposes into {lowered}: {reason}"
-            places.setdefault((source, reason), Counter())[str(place_of(node))] += 1
-    for node in prepared.states:
-        places.setdefault((source_operator(node), _STATE), Counter())[str(place_of(node))] += 1
-    return [
-        Finding(operator, found.total(), Verdict.GAP, reason, tuple(filter(None, found)), _GAP_HINT)
-        for (operator, reason), found in places.items()
-    ]
-
-
-def _why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
-    """Why LiteRT cannot have this operator; empty where it can."""
-    import torch
-    from litert_torch.backend import lowerings
-
-    name = str(node.target)
-    if name in _WITHOUT_KERNEL:
-        return _WITHOUT_KERNEL[name]
-    if name == "aten.scatter_reduce.two" and node.args[4] not in _SCATTERS:
-        return f"LiteRT has no kernel for a scatter that reduces by {node.args[4]}"
-    if name == "aten.convolution.default" and node.args[6] and any(d != 1 for d in node.args[5]):
-        return "LiteRT has no kernel for a transposed convolution with dilation"
-    if name == "aten.max_pool2d_with_indices.default" and any(user.args[1] == 1 and user.users for user in node.users):
-        return f"{CONVERTER.name} writes indices that count within the window (0.9.4)"
-    # litert-torch puts functions of its own into the graph, for what becomes one LiteRT operator.
-    own = not isinstance(node.target, torch._ops.OperatorBase)
-    if own or node.target in later or lowerings.lookup(node.target) is not None:
-        return ""
-    return f"{CONVERTER.name} has no lowering for it"
 
 
 def _lower(prepared: _Prepared, output: Path) -> None:

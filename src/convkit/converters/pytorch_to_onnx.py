@@ -46,6 +46,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     """Every operator that is left when the exporter's decompositions have run, and whether the exporter knows it."""
     from convkit.legalization import exported_program as programs
     from convkit.legalization import torchlib
+    from convkit.legalization.torch import targets
     from convkit.loading import pytorch as loading
 
     program = loading.exported_program(request.source)
@@ -55,7 +56,8 @@ def check(request: ConversionRequest) -> list[Finding]:
     with contextlib.suppress(ConversionError):
         gaps = torchlib.unsupported(torchlib.decomposed(program, opset)[0], opset)
     reasons = dict.fromkeys(gaps, "torch.onnx has no translation for it, and torch no decomposition")
-    return programs.findings(program, {**reasons, **dict.fromkeys(programs.state_updates(program), _STATE)})
+    reasons |= dict.fromkeys(programs.state_updates(program), _STATE) | programs.random_nodes(program)
+    return programs.findings(program, reasons, targets.rewritten(program, torchlib.target(opset)))
 
 
 @without_batch_heuristics()
@@ -80,6 +82,8 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     program = loading.exported_program(request.source)
     if updates := programs.told(programs.state_updates(program)):
         raise ConversionError(f"{updates}: {_STATE}", component=CONVERTER.name, hint=_STATE_HINT)
+    for node, reason in programs.random_nodes(program).items():
+        raise ConversionError(f"{programs.told([node])}: {reason}", component=CONVERTER.name)
     ready, notes = torchlib.decomposed(program, opset)
     if gaps := programs.told(torchlib.unsupported(ready, opset)):
         raise ConversionError(

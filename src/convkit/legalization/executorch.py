@@ -9,14 +9,40 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from convkit.legalization import executorch_decompositions as decompositions
 from convkit.legalization import exported_program as programs
+from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "repaired", "stable_operator_sets", "unsupported"]
+__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "repaired", "target", "unsupported"]
+
+_kept: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
+
+# Its kernel exists, and gives its result in another dimension order than it promises (executorch 1.4.1).
+_BROKEN = frozenset({"aten.nonzero.default"})
+
+# Operators that the compiler itself writes out rightly.
+_WRITTEN_OUT = frozenset(
+    {
+        "aten.avg_pool1d.default",
+        "aten.conv1d.default",
+        "aten.conv1d.padding",
+        "aten.conv2d.default",
+        "aten.conv2d.padding",
+        "aten.conv_transpose1d.default",
+        "aten.conv_transpose2d.input",
+        "aten.div.Tensor_mode",
+        "aten.floor_divide.default",
+        "aten.index_add.default",
+        "aten.max_pool1d.default",
+        "aten.max_pool2d.default",
+        "aten.pad.default",
+        "aten.scaled_dot_product_attention.default",
+    }
+)
 
 # The edge compiler replaces these itself (dim_order_ops), so their own kernels do not matter.
 _REPLACED = frozenset({"aten._to_copy.default", "aten.clone.default", "aten.empty.memory_format"})
@@ -64,24 +90,6 @@ def kernels() -> frozenset[str]:
     return frozenset(_portable_lib._get_operator_names())
 
 
-@contextmanager
-def stable_operator_sets() -> Iterator[None]:
-    """Lists torch's composite operators once for many decompositions.
-
-    Each `run_decompositions` asks for the list anew, and lowering runs some twenty of them: listing took a third of the time.
-    """
-    from torch._export import utils
-    from torch.export import exported_program
-
-    known = utils._collect_all_valid_cia_ops()
-    listing = exported_program._collect_all_valid_cia_ops
-    exported_program._collect_all_valid_cia_ops = known.copy
-    try:
-        yield
-    finally:
-        exported_program._collect_all_valid_cia_ops = listing
-
-
 NO_KERNEL = "ExecuTorch has no kernel for it, and torch no decomposition"
 _UNSIGNED = "ExecuTorch's kernels do not compute with {}"
 _UNBOUNDED = (1 << 63) - 1
@@ -95,7 +103,7 @@ def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, st
     Operators that the XNNPACK delegate may take are not among them.
     """
     found = {node: reason for node in programs.calls(program) if (reason := _refusal_of_values(node))}
-    return found | dict.fromkeys(_without_kernel(program), NO_KERNEL)
+    return found | dict.fromkeys(_legalized(program)[1], NO_KERNEL) | programs.random_nodes(program)
 
 
 def _refusal_of_values(node: torch.fx.Node) -> str:
@@ -126,18 +134,44 @@ def _is_unplanned(tensor: torch.Tensor) -> bool:
     return False
 
 
-def _without_kernel(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+@cache
+def target() -> TorchTarget:
+    """What the runtime has a kernel for, or the compiler takes care of."""
+    delegated = _delegated_names()
+
+    def accepts(operator: torch._ops.OpOverload) -> bool:
+        return str(operator) in _WRITTEN_OUT or (str(operator) not in _BROKEN and _has_kernel(operator, delegated))
+
+    return TorchTarget("executorch", accepts)
+
+
+def _legalized(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, list[torch.fx.Node]]:
+    """The program with operators written out that the runtime has no kernel for, and the nodes that no kernel is left for.
+
+    The result is kept as long as the program is.
+    """
+    if program not in _kept:
+        with programs.stable_operator_sets():
+            _kept[program] = _legalize(program)
+    return _kept[program]
+
+
+def _legalize(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, list[torch.fx.Node]]:
     from executorch.exir.program._program import _default_decomposition_table
 
+    ready = written_out(program, target())
+    if all(str(node.target) in _COMPOSITES for node in _without_kernel(ready)):
+        return ready, []
+    left = _without_kernel(ready.run_decompositions(_default_decomposition_table()))
+    if needed(left, target()):  # hidden until torch's decompositions have run
+        ready = written_out(program, target(), _default_decomposition_table())
+        left = _without_kernel(ready)
+    return ready, left
+
+
+def _without_kernel(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     delegated = _delegated_names()
-    if all(
-        str(node.target) in _COMPOSITES or not _is_overload(node.target) or _has_kernel(node.target, delegated)
-        for node in programs.calls(program)
-    ):
-        return []
-    with stable_operator_sets():
-        lowered = _decomposed(program).run_decompositions(_default_decomposition_table())
-    return [n for n in programs.calls(lowered) if _is_overload(n.target) and not _has_kernel(n.target, delegated)]
+    return [n for n in programs.calls(program) if _is_overload(n.target) and not _has_kernel(n.target, delegated)]
 
 
 def _is_overload(target: Any) -> bool:
@@ -164,6 +198,11 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
 
     if operator is torch.ops.aten.view.dtype:  # another reading of the same bits; a view by name only
         return False
+    if operator._schema.is_mutable:  # a program that writes to its state is made functional before it is compiled
+        plain = getattr(getattr(torch.ops, operator.namespace), operator._opname.removesuffix("_"), None)
+        functional = getattr(plain, operator._overloadname, None)
+        # Others than `name_` have a functional form of another name, for example `_native_batch_norm_legit`.
+        return functional is None or (functional is not operator and _has_kernel(functional, delegated))
     if operator.namespace == "quantized_decomposed" or str(operator) in _REPLACED or operator.is_view:
         return True
     if operator._opname in delegated or "sym_" in operator._opname or "assert" in operator._opname:
@@ -178,18 +217,9 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
 
 def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
-    changed = programs.copied(_decomposed(program))
-    notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed))
+    changed = programs.copied(_legalized(program)[0])
+    notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_inputs(changed))
     return changed, tuple(n for n in notes if n)
-
-
-def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program with operators written out that the runtime has no kernel for; the same program where it has none."""
-    table = decompositions.table()
-    if not any(node.target in table for node in programs.calls(program)):
-        return program
-    with stable_operator_sets():
-        return program.run_decompositions(dict(table))
 
 
 def _legal_names(program: Any) -> str:
@@ -225,6 +255,25 @@ def _explicit_strides(program: Any) -> str:
             node.args = (*node.args[:2], list(node.args[1]), *node.args[3:])
             count += 1
     return f"{count} max_pool2d got their default stride written out (pytorch/executorch#21488)" if count else ""
+
+
+def _unchanged_inputs(program: Any) -> str:
+    """Leaves out the new values of inputs that the model changes in place: the compiler would make outputs of them."""
+    from dataclasses import replace
+
+    from torch.export.graph_signature import OutputKind
+
+    signature = program._graph_signature
+    updates = [spec.kind is OutputKind.USER_INPUT_MUTATION for spec in signature.output_specs]
+    if not any(updates):
+        return ""
+    output = program.graph.output_node()
+    output.args = (tuple(value for value, is_update in zip(output.args[0], updates, strict=True) if not is_update),)
+    specs = [spec for spec, is_update in zip(signature.output_specs, updates, strict=True) if not is_update]
+    program._graph_signature = replace(signature, output_specs=specs)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return f"{sum(updates)} inputs that the model changes in place stay what they are"
 
 
 def _contiguous_inputs(program: Any) -> str:

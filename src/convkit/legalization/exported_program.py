@@ -26,7 +26,9 @@ __all__ = [
     "operator_name",
     "operators",
     "place_of",
+    "random_nodes",
     "source_operator",
+    "stable_operator_sets",
     "state_updates",
     "told",
     "without_batch_heuristics",
@@ -130,18 +132,36 @@ def operators(program: torch.export.ExportedProgram) -> dict[str, list[Place]]:
     return found
 
 
-def findings(program: torch.export.ExportedProgram, gaps: Mapping[torch.fx.Node, str]) -> list[Finding]:
-    """The verdicts on a program's operators, gaps first; `gaps` are nodes, of it or left after decomposition, and reasons."""
+def findings(
+    program: torch.export.ExportedProgram, gaps: Mapping[torch.fx.Node, str], rewritten: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """The verdicts on a program's operators, gaps first; `gaps` are nodes, of it or left after decomposition, and reasons.
+
+    `rewritten` are operators that are written out in others, with what that does.
+    """
+    changed = rewritten or {}
     counts = {name: len(places) for name, places in operators(program).items()}
     where: dict[tuple[str, str], dict[str, None]] = {}
+    left: dict[tuple[str, str], dict[str, None]] = {}
     for node, reason in gaps.items():
-        where.setdefault((source_operator(node), reason), {})[str(place_of(node))] = None
+        key = source_operator(node), reason
+        where.setdefault(key, {})[str(place_of(node))] = None
+        left.setdefault(key, {})[operator_name(node.target)] = None
+
+    def told_why(operator: str, reason: str) -> str:
+        names = [name for name in left[operator, reason] if name != operator]
+        return f"it decomposes into {', '.join(names)}: {reason}" if names else reason
+
     hint = "rewrite it with other operators in the model"
     refused = {name for name, _ in where}
     return [
-        Finding(name, counts.get(name, len(places)), Verdict.GAP, reason, tuple(p for p in places if p), hint)
+        Finding(name, counts.get(name, len(places)), Verdict.GAP, told_why(name, reason), tuple(filter(None, places)), hint)
         for (name, reason), places in sorted(where.items())
-    ] + [Finding(name, count, Verdict.LEGAL) for name, count in sorted(counts.items()) if name not in refused]
+    ] + [
+        Finding(name, count, Verdict.REWRITTEN if name in changed else Verdict.LEGAL, changed.get(name, ""))
+        for name, count in sorted(counts.items())
+        if name not in refused
+    ]
 
 
 def state_updates(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
@@ -159,6 +179,40 @@ def state_updates(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
             found += [node] if any(a.name in buffers for a in node.all_input_nodes[:1]) else []
     return found
+
+
+def random_nodes(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
+    """The nodes that drop elements at random, because the model was exported in training; no target does, without a word."""
+    import torch
+
+    reason = "it is random in training: call eval() on the model before it is exported"
+    at = {"dropout": 2, "feature_dropout": 2, "alpha_dropout": 2, "native_dropout": 2, "rrelu": 3, "_fused_dropout": None}
+    found = {}
+    for node in calls(program):
+        if isinstance(node.target, torch._ops.OpOverload) and (name := node.target._opname.rstrip("_")) in at:
+            position = at[name]
+            is_training = position is None or (node.args[position] if len(node.args) > position else node.kwargs.get("training"))
+            if is_training and (name == "rrelu" or node.args[1] != 0):
+                found[node] = reason
+    return found
+
+
+@contextmanager
+def stable_operator_sets() -> Iterator[None]:
+    """Lists torch's composite operators once for many decompositions.
+
+    Each `run_decompositions` asks for the list anew, and lowering runs some twenty of them: listing took a third of the time.
+    """
+    from torch._export import utils
+    from torch.export import exported_program
+
+    known = utils._collect_all_valid_cia_ops()
+    listing = exported_program._collect_all_valid_cia_ops
+    exported_program._collect_all_valid_cia_ops = known.copy
+    try:
+        yield
+    finally:
+        exported_program._collect_all_valid_cia_ops = listing
 
 
 def told(nodes: Iterable[torch.fx.Node]) -> str:

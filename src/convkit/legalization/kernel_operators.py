@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from convkit.legalization.replacements import Compute
 
-__all__: list[str] = []
+__all__ = ["reads_places"]
 
 
 @rewrites("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input",
@@ -70,10 +70,49 @@ def _sort(node: torch.fx.Node, _: Needs) -> Compute | None:
 
     def sort(known: Known, x: torch.Tensor, *_: Any, **__: Any) -> Any:
         # Ties keep their order in LiteRT's kernel, so this is a stable sort; negation reverses the order.
-        values, index = (x if descending else -x).topk(count, axis, True, True)
-        return index if only_index else (values if descending else -values, index)
+        last = x.transpose(axis, -1)
+        index = (last if descending else -last).topk(count, -1, True, True)[1]
+        values = None if only_index else last.gather(-1, index).transpose(axis, -1)
+        index = index.transpose(axis, -1)
+        return index if only_index else (values, index)
 
     return sort
+
+
+@rewrites("topk.default", reason="gathers the largest by their places: of values alone litert-torch makes a STABLEHLO_SORT")
+def _topk(node: torch.fx.Node, _: Needs) -> Compute | None:
+    if reads_places(node) or not shape_of(node.args[0]):
+        return None
+    axis = int(argument(node, 2, "dim", -1))
+
+    def topk(known: Known, x: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        index = x.topk(*arguments, **named)[1]
+        return x.gather(axis, index), index
+
+    return topk
+
+
+def reads_places(node: torch.fx.Node) -> bool:
+    """Whether anything reads the second result of a node."""
+    import operator
+
+    return any(user.target is operator.getitem and user.args[1] == 1 and user.users for user in node.users)
+
+
+@rewrites("max_pool1d_with_indices.default", "max_pool2d_with_indices.default", "max_pool3d_with_indices.default",
+           reason="compares shifted slices: litert-torch writes indices that count within the window")  # fmt: skip
+def _max_pool_with_places(node: torch.fx.Node, _: Needs) -> Compute | None:
+    rank = int(str(node.target).removeprefix("aten.max_pool")[0])
+    shape = shape_of(node.args[0])
+    if not reads_places(node) or is_dynamic(*shape[len(shape) - rank :]):
+        return None
+
+    def max_pool_with_places(known: Known, x: torch.Tensor, *window: Any, **named: Any) -> Any:
+        from convkit.legalization.torch import windows
+
+        return windows.max_pool_with_places(x, *window, **named, rank=rank)
+
+    return max_pool_with_places
 
 
 @rewrites("detach_.default", reason="passes its input on")

@@ -8,20 +8,57 @@ used are the exporter's own steps (torch/onnx/_internal/exporter/_core.py, `expo
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from convkit.errors import ConversionError
 from convkit.legalization import exported_program
+from convkit.legalization.torch import decompositions
+from convkit.legalization.torch.targets import TorchTarget
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["decomposed", "registry", "unsupported"]
+__all__ = ["decomposed", "registry", "target", "unsupported"]
 
 LOWEST_OPSET = 18
 """The opset that torchlib is written in; lower ones are reached by onnxscript's version converter."""
+
+# torchlib (onnxscript 0.6) computes batch norms with the running statistics whether they are in training or not, and gives these
+# as the saved ones: torch's own decompositions take over.
+_MISTRANSLATED = frozenset(
+    {
+        "aten.native_batch_norm.default",
+        "aten._native_batch_norm_legit.default",
+        "aten._native_batch_norm_legit.no_stats",
+        "aten._native_batch_norm_legit_functional.default",
+    }
+)
+
+
+def _names_axes(x: Any, dim: Any = (), *_: Any, **__: Any) -> bool:
+    return bool(dim)
+
+
+def _is_pooled_as_usual(*args: Any, divisor_override: int | None = None, **__: Any) -> bool:
+    return divisor_override is None and (len(args) < 7 or args[6] is None)
+
+
+# What torchlib translates in part: it stops at the rest, or loses it without a word (a divisor, a mean).
+_FORMS: Mapping[str, Callable[..., bool]] = {
+    "aten.amax.default": _names_axes,
+    "aten.amin.default": _names_axes,
+    "aten.avg_pool2d.default": _is_pooled_as_usual,
+    "aten.avg_pool3d.default": _is_pooled_as_usual,
+    "aten.batch_norm.default": lambda *args: not args[5],
+    "aten.cross_entropy_loss.default": lambda x, target, *_, **__: not target.is_floating_point(),
+    "aten.pad.default": lambda x, pads, mode="constant", *_, **__: mode == "constant" or all(p >= 0 for p in pads),
+    "aten.scaled_dot_product_attention.default": lambda query, *_, **__: query.dim() == 4,
+    "aten.scatter_reduce.two": lambda x, dim, index, src, reduce, **__: reduce != "mean",
+    "aten.unique_consecutive.default": lambda x, *_, **__: not x.is_floating_point(),
+}
 
 _kept: WeakKeyDictionary[Any, dict[int, tuple[Any, tuple[str, ...]]]] = WeakKeyDictionary()
 
@@ -42,6 +79,17 @@ def registry(opset: int) -> Any:
         logger.setLevel(level)
 
 
+@cache
+def target(opset: int) -> TorchTarget:
+    """What the exporter translates itself."""
+    known = registry(opset)
+
+    def accepts(operator: torch._ops.OpOverload) -> bool:
+        return str(operator) not in _MISTRANSLATED and bool(known.is_registered(operator))
+
+    return TorchTarget("torch-onnx", accepts, _FORMS)
+
+
 def decomposed(program: torch.export.ExportedProgram, opset: int) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """The program in operators that the exporter knows, as far as decomposition leads there; and the work-arounds it took.
 
@@ -57,16 +105,13 @@ def decomposed(program: torch.export.ExportedProgram, opset: int) -> tuple[torch
 
 
 def _decompose(program: torch.export.ExportedProgram, opset: int) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    from torch.onnx._internal.exporter import _core, _flags
-
-    prepare = _flags.set_onnx_exporting_flag(_core._prepare_exported_program_for_export)
     try:
-        return prepare(program, registry=registry(opset)), ()
+        return _prepared(program, opset), ()
     except Exception as error:
         relaxed, changed = _with_reshapes(program)
         if changed:
             with contextlib.suppress(Exception):  # the first error is the one that tells
-                return prepare(relaxed, registry=registry(opset)), (
+                return _prepared(relaxed, opset), (
                     f"{changed} views became reshapes: their strides do not survive the decomposition of attention",
                 )
         raise ConversionError(
@@ -74,6 +119,41 @@ def _decompose(program: torch.export.ExportedProgram, opset: int) -> tuple[torch
             component="torch-onnx",
             hint="export the model again with this torch version, or take another route: `convkit plan`",
         ) from error
+
+
+def _prepared(program: torch.export.ExportedProgram, opset: int) -> torch.export.ExportedProgram:
+    """What the exporter's `_prepare_exported_program_for_export` does, with convkit's decompositions beside torch's."""
+    import torch
+    from torch.onnx._internal.exporter import _flags, _fx_passes
+
+    def prepare() -> torch.export.ExportedProgram:
+        with torch.fx.experimental._config.patch(backed_size_oblivious=True), exported_program.stable_operator_sets():
+            ready = program.run_decompositions(dict(_table(opset)))
+            _unify_limits(ready)
+            _fx_passes.insert_type_promotion_nodes(ready.graph_module)
+            ready._graph_module = _fx_passes.remove_assertion_nodes(ready.graph_module)
+            return ready
+
+    return _flags.set_onnx_exporting_flag(prepare)()
+
+
+def _unify_limits(program: torch.export.ExportedProgram) -> None:
+    """Makes floats of whole limits of floats: the exporter's type promotion makes a tensor of one of `clamp(x, 0, 1.0)`."""
+    import torch
+
+    for node in exported_program.calls(program):
+        value = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], torch.fx.Node) else None
+        if node.target is torch.ops.aten.clamp.default and isinstance(value, torch.Tensor) and value.is_floating_point():
+            node.args = (node.args[0], *(float(a) if isinstance(a, int) else a for a in node.args[1:]))
+
+
+@cache
+def _table(opset: int) -> Mapping[Any, Callable[..., Any]]:
+    """Torch's decompositions of what the exporter does not translate, and convkit's."""
+    from torch.onnx._internal.exporter import _decomp
+
+    translated = {op for op in _decomp.get_onnx_implemented_overloads(registry(opset)) if str(op) not in _MISTRANSLATED}
+    return {**_decomp.create_onnx_friendly_decomposition_table(translated), **decompositions.table(target(opset))}
 
 
 def _with_reshapes(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, int]:
