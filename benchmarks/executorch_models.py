@@ -19,14 +19,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import re
 import signal
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +140,7 @@ def reference(path: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     program = _portable_lib._load_program(str(path))
     results = program.load_method("forward")([torch.from_numpy(x) for x in inputs])
-    return [np.array(r.clone().contiguous().float() if isinstance(r, torch.Tensor) else r) for r in results]
+    return [r.clone().contiguous().float().numpy() if isinstance(r, torch.Tensor) else np.array(r) for r in results]
 
 
 def differences(converted: Path, inputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
@@ -154,6 +157,37 @@ def differences(converted: Path, inputs: Sequence[np.ndarray], expected: Sequenc
     return found
 
 
+class Apart:
+    """A process for the compiler and the reference runtime, which a model may end; the next call gets a new one."""
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What the function returns or raises; BrokenProcessPool where it ends the process."""
+        self._executor = self._executor or ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            return self._executor.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._executor is not None:
+            self._executor.shutdown()
+        self._executor = None
+
+
+def prepared(name: str, form: str) -> tuple[Path, list[np.ndarray], list[np.ndarray]]:
+    """The file, its inputs, and what ExecuTorch computes; made within the time that the compiler gets."""
+    with _limited(_MAKING):
+        path = make(name, form)
+    with np.load(path.with_suffix(".npz")) as saved:
+        inputs = [saved[key] for key in saved.files]
+    return path, inputs, reference(path, inputs)
+
+
 @contextmanager
 def _limited(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
@@ -167,17 +201,13 @@ def _limited(seconds: int) -> Iterator[None]:
         signal.alarm(0)
 
 
-def measured(name: str, form: str, options: argparse.Namespace, pool: WorkerPool | None) -> Row | None:
+def measured(name: str, form: str, options: argparse.Namespace, apart: Apart, pool: WorkerPool | None) -> Row | None:
     """A row; None where executorch itself cannot make or run the file."""
     failed = FILES / f"{name}.{form}.failed"
     if failed.exists() and not options.again:
         return None
     try:
-        with _limited(_MAKING):
-            path = make(name, form)
-        with np.load(path.with_suffix(".npz")) as saved:
-            inputs = [saved[key] for key in saved.files]
-        expected = reference(path, inputs)
+        path, inputs, expected = apart.call(prepared, name, form)
     except Exception as error:
         FILES.mkdir(parents=True, exist_ok=True)
         failed.write_text(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
@@ -185,16 +215,21 @@ def measured(name: str, form: str, options: argparse.Namespace, pool: WorkerPool
     row, start = Row(name, form, "failed"), time.perf_counter()
     if pool is None:
         return None
-    converted = options.output / f"{name}.{form}.pt2"
+    converted = options.output / f"{name}.{form}.{options.to}"
     limit = LIMITS.get(form, 1e-4)
     try:
         names = [t.name for t in convkit.inspect(path).signatures[0].inputs]
-        convkit.convert(
-            path, "pytorch", converted, inputs=dict(zip(names, inputs, strict=True)), force=True, timeout=options.timeout,
+        result = convkit.convert(
+            path, options.to, converted, inputs=dict(zip(names, inputs, strict=True)), force=True, timeout=options.timeout,
             allow_drift=True, pool=pool, tolerance=limit,
         )  # fmt: skip
-        row.difference = differences(converted, inputs, expected)
-        row.verdict = "right" if row.difference <= limit else "wrong"
+        if options.to == "pytorch":
+            row.difference = differences(converted, inputs, expected)
+            row.verdict = "right" if row.difference <= limit else "wrong"
+        else:
+            assert result.report.validation is not None
+            row.difference = result.report.validation.required
+            row.verdict = "right" if result.verdict.value == "proved" else "wrong"
     except convkit.OperatorGapError as error:
         row.verdict, row.reason = "refused", " · ".join([error.message, *error.gaps])
     except Exception as error:
@@ -222,6 +257,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
     parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument(
+        "--to", default="pytorch", help="the target format; another than pytorch is judged by convkit's own proof"
+    )
     parser.add_argument("--make", action="store_true", help="make the files and stop")
     parser.add_argument("--again", action="store_true", help="try files again that executorch could not make")
     parser.add_argument("--made", action="store_true", help="only files that are there")
@@ -230,13 +268,13 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
-    with fresh_pool() as pool:
+    with fresh_pool() as pool, closing(Apart()) as apart:
         for form in options.forms.split(","):
             for name in architectures():
                 there = (FILES / f"{name}.{form}.pte").exists()
                 if not re.search(options.only, f"{name}.{form}") or form not in forms_of(name) or (options.made and not there):
                     continue
-                row = measured(name, form, options, None if options.make else pool)
+                row = measured(name, form, options, apart, None if options.make else pool)
                 if row is None:
                     continue
                 rows.append(row)

@@ -1,6 +1,6 @@
 """Real LiteRT files (`litert_models.toml`), each to every target: proved, or why not.
 
-Usage: python -m benchmarks.litert_models [--to pytorch,onnx,savedmodel,executorch] [--only REGEX] [--route NAME,NAME]
+Usage: python -m benchmarks.litert_models [--to pytorch,onnx,savedmodel,tfjs,executorch] [--only REGEX] [--route NAME,NAME]
        [--timeout SECONDS] [--warm] [--output DIRECTORY]
 
 The verdicts, and what is written, are those of `benchmarks.onnx_real_models`.
@@ -16,7 +16,7 @@ from benchmarks.wheels import CACHE
 
 LIST = Path(__file__).with_suffix(".toml")
 OUTPUT = CACHE.parent / "litert-models"
-TARGETS = ("pytorch", "onnx", "savedmodel", "executorch")
+TARGETS = ("pytorch", "onnx", "savedmodel", "tfjs", "executorch")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class T:
         axis: Of the scales.
         variable: Whether its value outlives a run.
         sparsity: A `SparsityParametersT`.
+        details: A `BlockwiseQuantizationT`, or what else the schema has.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +37,7 @@ class T:
     axis: int = 0
     variable: bool = False
     sparsity: Any = None
+    details: Any = None
 
 
 def constant(array: np.ndarray, **how: Any) -> T:
@@ -117,7 +119,7 @@ def _tensor(number: int, tensor: T, model: Any) -> Any:
     made = s.TensorT()
     made.name = f"t{number}"
     made.type = getattr(s.TensorType, tensor.dtype)
-    made.shape = [max(size, 1) for size in tensor.shape]
+    made.shape = [1 if size < 0 else size for size in tensor.shape]
     made.shapeSignature = list(tensor.shape) if -1 in tensor.shape else None
     made.hasRank = True
     made.isVariable = tensor.variable
@@ -127,6 +129,11 @@ def _tensor(number: int, tensor: T, model: Any) -> Any:
         buffer.data = list(tensor.data if isinstance(tensor.data, bytes) else np.ascontiguousarray(tensor.data).tobytes())
         made.buffer = len(model.buffers)
         model.buffers.append(buffer)
+    if tensor.details is not None:
+        quantization = s.QuantizationParametersT()
+        quantization.details = tensor.details
+        quantization.detailsType = getattr(s.QuantizationDetails, type(tensor.details).__name__.removesuffix("T"))
+        made.quantization = quantization
     if tensor.scales:
         quantization = s.QuantizationParametersT()
         quantization.scale = list(tensor.scales)

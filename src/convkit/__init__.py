@@ -6,7 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convkit.api import ConversionResult, check, convert, inspect, plan, preview, survey, validate, validate_in_browser, write_report
+    from convkit.api import (
+        ConversionResult,
+        check,
+        convert,
+        inspect,
+        plan,
+        preview,
+        survey,
+        validate,
+        validate_in_browser,
+        write_report,
+    )
     from convkit.artifact import Artifact, ModelInfo
     from convkit.errors import (
         ConversionError,

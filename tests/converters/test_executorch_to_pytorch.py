@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from executorch_models import assert_same, converted, made, noise
 from torch import nn
 
 from convkit import readers
 from convkit.artifact import Artifact
-from convkit.components import ConversionOutcome, ConversionRequest
-from convkit.converters import _executorch_lowering as lowering
+from convkit.components import ConversionRequest
 from convkit.converters import executorch_to_pytorch as converter
 from convkit.errors import ConversionError, UnreadableModelError
 from convkit.formats import Variant
 from convkit.legalization.target import Verdict
-from convkit.runtimes import executorch as runtime
 
 
 class Network(nn.Module):
@@ -49,47 +48,21 @@ class State(nn.Module):
         return self.total * 2
 
 
-def made(module: nn.Module, example: torch.Tensor, path: Path, *, xnnpack: bool = True, dynamic: bool = False) -> Artifact:
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-
-    shapes = ({0: torch.export.Dim("batch", min=1, max=8)},) if dynamic else None
-    program = torch.export.export(module.eval(), (example,), dynamic_shapes=shapes)
-    path.write_bytes(lowering.compiled(program, [XnnpackPartitioner()] if xnnpack else [], {}).buffer)
-    return Artifact(Variant.PTE, path, readers.inspect(path).signature)
-
-
-def converted(source: Artifact, path: Path) -> ConversionOutcome:
-    return converter.convert(ConversionRequest(source, path, source.signature))
-
-
-def assert_same(source: Artifact, path: Path, *arrays: np.ndarray) -> None:
-    session = runtime.load(source)
-    with path.open("rb") as stream:
-        module = torch.export.load(stream).module()
-    for array in arrays:
-        expected = session.run({"input_0": array})["output_0"]
-        (found,) = module(torch.from_numpy(array))
-        assert np.abs(expected).max() > 1e-2
-        np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-5 * np.abs(expected).max(), rtol=0)
-
-
-def noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+BATCH = ({0: torch.export.Dim("batch", min=1, max=8)},)
 
 
 @pytest.mark.parametrize("xnnpack", [True, False])
 def test_a_dynamic_network_is_the_same_at_every_batch(xnnpack: bool, tmp_path: Path) -> None:
-    source = made(Network(), torch.randn(2, 3, 16, 16), tmp_path / "m.pte", xnnpack=xnnpack, dynamic=True)
+    source = made(Network(), torch.randn(2, 3, 16, 16), tmp_path / "m.pte", xnnpack=xnnpack, shapes=BATCH)
     assert source.signature is not None and source.signature.dynamic_dims == ("batch",)
     request = ConversionRequest(source, tmp_path / "m.pt2", source.signature)
     assert {f.verdict for f in converter.check(request)} == {Verdict.LEGAL}
-    converter.convert(request)
-    assert_same(source, tmp_path / "m.pt2", noise(2, 3, 16, 16), noise(5, 3, 16, 16))
+    assert_same(source, noise(2, 3, 16, 16), noise(5, 3, 16, 16))
 
 
 def test_layouts_cancel_out(tmp_path: Path) -> None:
     """XNNPACK's NHWC leaves no transposition between the convolutions."""
-    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte")
+    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte", xnnpack=True)
     converted(source, tmp_path / "m.pt2")
     with (tmp_path / "m.pt2").open("rb") as stream:
         program = torch.export.load(stream)
@@ -97,15 +70,14 @@ def test_layouts_cancel_out(tmp_path: Path) -> None:
 
 
 def test_a_condition_stays_one(tmp_path: Path) -> None:
-    source = made(Branches(), torch.randn(2, 3), tmp_path / "m.pte", xnnpack=False)
-    converted(source, tmp_path / "m.pt2")
-    assert_same(source, tmp_path / "m.pt2", np.abs(noise(2, 3)), -np.abs(noise(2, 3)))
+    source = made(Branches(), torch.randn(2, 3), tmp_path / "m.pte")
+    assert_same(source, noise(2, 3).abs(), -noise(2, 3).abs())
 
 
 def test_state_starts_with_its_initial_content(tmp_path: Path) -> None:
-    source = made(State(), torch.randn(1, 4), tmp_path / "m.pte", xnnpack=False)
+    source = made(State(), torch.randn(1, 4), tmp_path / "m.pte")
     assert not any("no initial state" in note for note in converted(source, tmp_path / "m.pt2").notes)
-    assert_same(source, tmp_path / "m.pt2", noise(1, 4), noise(1, 4))
+    assert_same(source, noise(1, 4), noise(1, 4))
 
 
 def test_state_without_initial_content_is_told(tmp_path: Path) -> None:
@@ -119,7 +91,7 @@ def test_state_without_initial_content_is_told(tmp_path: Path) -> None:
 
 
 def test_an_opaque_delegate_is_a_gap_with_its_name(tmp_path: Path) -> None:
-    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte")
+    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte", xnnpack=True)
     source.path.write_bytes(source.path.read_bytes().replace(b"XnnpackBackend", b"UnknownBackend"))
     gaps = [
         f for f in converter.check(ConversionRequest(source, tmp_path / "m.pt2", source.signature)) if f.verdict is Verdict.GAP
@@ -130,7 +102,7 @@ def test_an_opaque_delegate_is_a_gap_with_its_name(tmp_path: Path) -> None:
 
 
 def test_damage_is_an_error_and_nothing_else(tmp_path: Path) -> None:
-    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte")
+    source = made(Network(), torch.randn(1, 3, 16, 16), tmp_path / "m.pte", xnnpack=True)
     whole, generator = source.path.read_bytes(), np.random.default_rng(0)
     source.path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnreadableModelError):

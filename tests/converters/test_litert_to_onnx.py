@@ -131,3 +131,14 @@ def test_custom_operator_is_a_gap_and_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="Flex") as caught:
         litert.load(request.source).run({"x": np.ones((4, 4), np.float32)})
     assert caught.value.stage == "validate"
+
+
+def test_dequantize_is_a_flag_of_the_command_line(quantized: Artifact, tmp_path: Path) -> None:
+    from convkit.cli.main import run as command
+
+    output = tmp_path / "m.onnx"
+    levels = np.random.default_rng(1).integers(-40, 40, (1, 6, 6, 2)).astype(np.int8)
+    np.savez(tmp_path / "in.npz", image=levels)
+    arguments = ["convert", quantized.path, "--to", "onnx", "-o", output, "--dequantize", "--inputs", tmp_path / "in.npz"]
+    assert command([str(a) for a in (*arguments, "--tolerance", 0.05)]) == 0
+    assert sum(node.op_type == "QuantizeLinear" for node in onnx.load(output).graph.node) <= 1

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from litert_flatbuffers import Graph, Op, T, constant, schema, write
-from litert_models import assert_close, compared, floats
+from litert_models import assert_close, compared, floats, imported
 
-from convkit.errors import UnreadableModelError
+from convkit.errors import ConversionError, UnreadableModelError
 from convkit.interpreters.litert.model import read_model
+from convkit.runtimes import pytorch
 
 
 def options(kind: str, **values: object) -> object:
@@ -57,6 +58,64 @@ def test_four_bits_an_element() -> None:
     constant_tensor = read_model(path).subgraphs[0].tensors[0]
     assert constant_tensor.data is not None
     np.testing.assert_array_equal(constant_tensor.data.ravel(), levels)
+
+
+def test_a_constant_without_elements() -> None:
+    """The shape of a scalar; nothing in the file tells it from a tensor that is computed, but that nothing computes it."""
+    tensors = [T((1, 1)), T((0,), "INT32"), T(()), T((2, 3)), T((2, 3))]
+    operators = [Op("RESHAPE", [0, 1], [2], options("Reshape")), Op("ADD", [2, 3], [4], options("Add"))]
+    assert_close(*compared(write(Graph(tensors, operators, [0, 3], [4])), [[floats(1, 1), floats(2, 3)]]))
+
+
+def in_blocks(size: int = 4, scales: int = 2, zero_points: int = 0) -> Path:
+    """A product with 4-bit weights [3, 8], two blocks a row; the scales are tensor 2, zero points tensor 3."""
+    details = schema().BlockwiseQuantizationT()
+    details.scales, details.zeroPoints, details.blockSize = scales, zero_points, size
+    levels = np.arange(24) % 16 - 8
+    packed = bytes((a & 15) | (b & 15) << 4 for a, b in levels.reshape(-1, 2).tolist())
+    tensors = [
+        T((2, 8)), T((3, 8), "INT4", packed, details=details), constant(BLOCK_SCALES), constant(np.arange(6, dtype=np.int8)),
+        T((2, 3)),
+    ]  # fmt: skip
+    return write(Graph(tensors, [Op("FULLY_CONNECTED", [0, 1, -1], [4], options("FullyConnected"))], [0], [4]))
+
+
+BLOCK_SCALES = np.linspace(0.25, 1.5, 6).astype(np.float16).reshape(3, 2)
+
+
+@pytest.mark.parametrize("zero_points", [0, 3])
+def test_one_scale_per_block_of_a_row(zero_points: int) -> None:
+    tensor = read_model(in_blocks(zero_points=zero_points)).subgraphs[0].tensors[1]
+    levels = (np.arange(24) % 16 - 8).reshape(6, 4) - (np.arange(6)[:, None] if zero_points else 0)
+    expected = (levels * BLOCK_SCALES.reshape(6, 1).astype(np.float32)).reshape(3, 8)
+    assert (tensor.dtype, tensor.quantization) == ("float32", None)
+    np.testing.assert_allclose(tensor.data, expected)
+
+
+def test_a_product_with_weights_in_blocks() -> None:
+    path = in_blocks()
+    target, x = imported(path), floats(2, 8)
+    assert target.signature is not None
+    (found,) = pytorch.load(target).run({target.signature.input_names[0]: x}).values()
+    weights = read_model(path).subgraphs[0].tensors[1].data
+    assert weights is not None
+    np.testing.assert_allclose(found, x @ weights.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"size": 3}, "6 scales of blocks of 3"), ({"size": 0}, "of blocks of 0"), ({"scales": 9}, "tensor 9 of 5"),
+     ({"scales": 4}, "are no constant"), ({"scales": 3, "zero_points": 2, "size": 2}, "6 scales of blocks of 2")],
+)  # fmt: skip
+def test_blocks_that_do_not_fit(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(UnreadableModelError, match=message):
+        read_model(in_blocks(**changes))
+
+
+def test_other_kinds_of_quantization_are_refused() -> None:
+    tensors = [T((2, 3)), T((3,), "INT8", b"abc", details=schema().CustomQuantizationT()), T((2, 3))]
+    with pytest.raises(ConversionError, match="quantized in a way that the importer does not know"):
+        read_model(doubled(tensors=tensors))
 
 
 def test_sparse_constants_are_dense_when_they_are_read() -> None:

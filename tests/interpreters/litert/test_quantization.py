@@ -105,3 +105,11 @@ def test_the_average_of_levels_rounds_halves_away_from_zero() -> None:
     expected, got = compared(path, [[levels]])
     (name,) = expected[0]
     np.testing.assert_array_equal(expected[0][name], got[0][name])
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16"])
+def test_what_levels_cannot_hold_is_cut_off_in_float_too(kind: str) -> None:
+    """The images are far outside of the range that the file was calibrated for."""
+    images = [[floats(1, 8, 8, 3, seed=k, low=-6, high=6)] for k in range(3)]
+    expected, got = compared(quantized(kind), images, dequantize=True)
+    assert steps(expected, got) <= (12 if kind == "int8" else 0.1)

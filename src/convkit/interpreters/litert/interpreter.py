@@ -266,7 +266,7 @@ class Interpreter:
                 found.append(tensor)
             elif form is Form.CENTRED:
                 found.append(Data(self._scaled(tensor, entry, operator, activation, order), order))
-            elif form is Form.LEVELS and self.quantizes(made):
+            elif made.quantization is not None and _moves_levels(entry, operator):
                 found.append(Data(tensor, order))
             else:
                 numbers = quantization.activated(tensor, activation)
@@ -281,13 +281,7 @@ class Interpreter:
         if entry.arithmetic is Arithmetic.ACCUMULATED:
             operands = [operator.inputs[k] for k in entry.operands]
             return Form.CENTRED if all(t is not None and t.quantization is not None for t in operands) else Form.REAL
-        if entry.arithmetic is Arithmetic.LEVELS:
-            mine = [t.quantization for t in operator.outputs]
-            theirs = [t.quantization for t in given if t.quantization is not None]
-            same = mine and all(m is not None and all(m.same_as(t) for t in theirs) for m in mine)
-            if same and theirs and operator.options.get("fused_activation_function", "NONE") == "NONE":
-                return Form.LEVELS
-        return Form.REAL
+        return Form.LEVELS if _moves_levels(entry, operator) else Form.REAL
 
     def _argument(
         self, entry: Entry, operator: Operator, given: list[Value | None], position: int, form: Form, order: Order
@@ -328,7 +322,7 @@ class Interpreter:
         if self.quantizes(made):
             return quantization.levels(tensor, made, order)
         if made.quantization is not None:
-            return tensor.to(torch.float32)
+            return quantization.saturated(tensor.to(torch.float32), made)
         wanted = torch_dtype(made.dtype)
         return tensor if tensor.dtype == wanted else tensor.to(wanted)
 
@@ -349,6 +343,15 @@ class Interpreter:
             array = self.constants.array(value)
             return None if array is None else array.ndim
         return len(value.shape) if isinstance(value, Data) else value.array.ndim if isinstance(value, Host) else None
+
+
+def _moves_levels(entry: Entry, operator: Operator) -> bool:
+    """Whether an operator only moves values, between tensors that mean the same by the same levels."""
+    mine = [t.quantization for t in operator.outputs]
+    theirs = [t.quantization for t in operator.inputs if t is not None and t.quantization is not None]
+    same = bool(mine and theirs) and all(m is not None and all(m.same_as(t) for t in theirs) for m in mine)
+    plain = operator.options.get("fused_activation_function", "NONE") == "NONE"
+    return entry.arithmetic is Arithmetic.LEVELS and same and plain
 
 
 def _last_uses(graph: Subgraph) -> dict[int, list[Tensor]]:

@@ -8,17 +8,17 @@ https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schem
 from __future__ import annotations
 
 import mmap
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convkit.errors import ConversionError
+from convkit.interpreters.litert.blocks import numbers_of
 from convkit.interpreters.litert.constants import Sparsity, array_of
+from convkit.interpreters.litert.options import callees, decoded
 from convkit.readers.damage import PARSER_ERRORS, DamagedFileError, damaged
 from convkit.readers.flatbuffer import FlatBuffer, Table
 from convkit.readers.litert_operators import BUILTIN_OPERATORS
@@ -35,6 +35,9 @@ _OUTSIDE = 1
 """Offsets beyond this point behind the flatbuffer; 0 and 1 are placeholders of the converter."""
 _MOST_DEPTH = 32
 _SPARSE_INDICES = ("", "i", "H", "B")
+_BLOCKWISE = 2
+"""`QuantizationDetails`: none, a custom one, one scale per block, several axes."""
+_HANDLES = frozenset(("resource", "variant"))
 _QUANTIZED = frozenset(("int8", "uint8", "int16", "int4", "uint4", "int2", "int32", "int64"))
 
 
@@ -189,15 +192,6 @@ def read_model(path: Path) -> Model:
         raise damaged(path, "LiteRT", error) from error
 
 
-def callees(options: Mapping[str, Any]) -> Iterator[int]:
-    """The subgraphs that an operator with these options calls."""
-    yield from (value for name, value in options.items() if _is_callee(name))
-
-
-def _is_callee(option: str) -> bool:
-    return option.endswith("subgraph_index") or option == "subgraph"
-
-
 class _Reader:
     """Reads one file; see `readers.flatbuffer` for how it is kept from reading outside of it."""
 
@@ -227,7 +221,8 @@ class _Reader:
         return Model(subgraphs, entries)
 
     def _subgraph(self, index: int, table: Table) -> Subgraph:
-        tensors = tuple(self._tensor(number, t) for number, t in enumerate(table.children(0)))
+        listed = table.children(0)
+        tensors = tuple(self._tensor(number, t, listed) for number, t in enumerate(listed))
 
         def named(numbers: tuple[int, ...]) -> tuple[Tensor, ...]:
             return tuple(_pick(tensors, n, "tensor") for n in numbers)
@@ -239,29 +234,53 @@ class _Reader:
         inputs, outputs = named(table.numbers(1, "i")), named(table.numbers(2, "i"))
         return Subgraph(index, table.text(4), tensors, inputs, outputs, operators)
 
-    def _tensor(self, index: int, table: Table) -> Tensor:
+    def _tensor(self, index: int, table: Table, listed: list[Table]) -> Tensor:
         dtype: str = _pick(_DTYPES, table.number(1, "b"), "tensor type")
         sizes = table.numbers(7, "i") or table.numbers(0, "i")
         shape = tuple(-1 if size < 0 else size for size in sizes)
         name = table.text(3)
-        raw = self._raw(table.number(2, "I"))
+        data, quantization = self._constant(table), _quantization(table.child(4), dtype, shape)
+        details = table.child(4)
+        if quantization is None and details is not None and (kind := details.number(4, "B")):
+            if kind != _BLOCKWISE or data is None:
+                raise ConversionError(
+                    f"tensor {index} ({name or 'unnamed'}) is quantized in a way that the importer does not know"
+                )
+            data, dtype = self._of_blocks(data, details.child(5), listed), "float32"
         return Tensor(
             index,
             name,
             dtype,
             shape,
-            _quantization(table.child(4), dtype, shape),
+            quantization,
             bool(table.number(5, "?")),
-            None if raw is None or dtype == "string" else self._constant(name, raw, dtype, table),
+            data,
             table.has(0) or table.has(7) or bool(table.number(8, "?")),
         )
 
-    def _constant(self, name: str, raw: np.ndarray, dtype: str, table: Table) -> np.ndarray:
-        shape = table.numbers(0, "i")
+    def _of_blocks(self, levels: np.ndarray, details: Table | None, listed: list[Table]) -> np.ndarray:
+        """The numbers of a constant whose scales are another constant."""
+        if details is None:
+            raise DamagedFileError("a constant that is quantized in blocks has no scales")
+        scales = self._constant(_pick(listed, details.number(0, "i"), "tensor"))
+        zero_points = details.number(1, "i")  # 0, the schema's default, is none
+        offsets = self._constant(_pick(listed, zero_points, "tensor")) if zero_points > 0 else None
+        if scales is None:
+            raise DamagedFileError("the scales of a constant's blocks are no constant")
+        return numbers_of(levels, scales, offsets, details.number(2, "i"))
+
+    def _constant(self, table: Table) -> np.ndarray | None:
+        """A tensor's constant data; None for what is computed, and for texts."""
+        raw, dtype = self._raw(table.number(2, "I")), _pick(_DTYPES, table.number(1, "b"), "tensor type")
+        shape, name = table.numbers(0, "i"), table.text(3)
+        if raw is None and 0 in shape and min(table.numbers(7, "i"), default=0) >= 0 and dtype not in _HANDLES:
+            raw = np.empty(0, np.uint8)  # the shape of a scalar, say, has no bytes
+        if raw is None or dtype == "string":
+            return None
         sparsity = table.child(6)
         if min(shape, default=0) < 0:
             raise DamagedFileError(f"the constant {name!r} has the shape {list(shape)}")
-        if dtype in ("resource", "variant"):
+        if dtype in _HANDLES:
             raise DamagedFileError(f"the constant {name!r} is a {dtype}")
         return array_of(raw, dtype, shape, None if sparsity is None else _sparsity(sparsity))
 
@@ -306,7 +325,7 @@ class _Reader:
             return {}
         key = (value_field, kind, value.position)
         if key not in self._options:
-            self._options[key] = _decoded(self._buffer.data, kind, value.position, creator)
+            self._options[key] = decoded(self._buffer.data, kind, value.position, creator)
         return self._options[key]
 
 
@@ -341,57 +360,6 @@ def _sparsity(table: Table) -> Sparsity:
         table.numbers(1, "i"),
         tuple((numbers(d, 2), numbers(d, 4)) if d.number(0, "b") else d.number(1, "i") for d in dimensions),
     )
-
-
-def _decoded(data: Any, kind: int, position: int, creator: str) -> Mapping[str, Any]:
-    """The options at a position under the schema's names, enumerations by name; those at their defaults are left out."""
-    from ai_edge_litert import schema_py_generated as schema
-    from flatbuffers.table import Table as Generated
-
-    options = getattr(schema, creator)(kind, Generated(data, position))
-    if options is None:
-        return {"unknown_options": kind}
-    defaults = vars(type(options)())
-    found = {}
-    for name, value in vars(options).items():
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        default = defaults[name]
-        key = re.sub(r"(?<=[a-z0-9])([A-Z])|(?<=[A-Z])([A-Z])(?=[a-z])", r"_\1\2", name).lower()
-        at_default = not isinstance(value, list) and value == default and not _is_callee(key)
-        if value is None or at_default:
-            continue
-        names = _enumeration(key)
-        found[key] = _pick(names, value, key) if names else value.decode() if isinstance(value, bytes) else value
-    return found
-
-
-@cache
-def _enumeration(key: str) -> tuple[str, ...]:
-    """The names of an option's values, () where it is no enumeration."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    kind = _ENUMERATIONS.get(key)
-    if kind is None:
-        return ()
-    names = {value: name for name, value in vars(getattr(schema, kind)).items() if not name.startswith("_")}
-    return tuple(names[value] for value in range(len(names)))
-
-
-_ENUMERATIONS = {
-    "fused_activation_function": "ActivationFunctionType",
-    "padding": "Padding",
-    "mode": "MirrorPadMode",
-    "weights_format": "FullyConnectedOptionsWeightsFormat",
-    "kernel_type": "LSTMKernelType",
-    "in_data_type": "TensorType",
-    "out_data_type": "TensorType",
-    "out_type": "TensorType",
-    "idx_out_type": "TensorType",
-    "output_type": "TensorType",
-    "reduce_function": "ReduceWindowFunction",
-    "comparison_direction": "StablehloComparisonDirection",
-}
 
 
 def _refuse_circles(subgraphs: tuple[Subgraph, ...]) -> None:

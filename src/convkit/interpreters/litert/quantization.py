@@ -28,6 +28,7 @@ __all__ = [
     "real",
     "requantized",
     "rounded_away",
+    "saturated",
 ]
 
 _RANGES = {
@@ -40,6 +41,7 @@ _RANGES = {
     "int32": (-(1 << 31), (1 << 31) - 1),
     "int64": (-(1 << 63), (1 << 63) - 1),
 }
+_SATURATING = frozenset(_RANGES) - {"int32", "int64"}
 _LIMITS: dict[str, tuple[float | None, float | None]] = {
     "NONE": (None, None),
     "RELU": (0.0, None),
@@ -103,6 +105,20 @@ def levels(x: torch.Tensor, tensor: Tensor, order: Order = None) -> torch.Tensor
     assert quantization is not None
     scaled = x / _parameter(quantization.scales, quantization, x.dim(), order)
     return _clamped(torch.round(scaled), quantization, level_range(tensor.dtype), x.dim(), order)
+
+
+def saturated(x: torch.Tensor, tensor: Tensor) -> torch.Tensor:
+    """Numbers without what a tensor's levels cannot hold: the part of quantization that is no rounding.
+
+    What the ranges cut off is part of what the network computes. Levels of 32 bits and more cut nothing off.
+    """
+    quantization = tensor.quantization
+    assert quantization is not None
+    if quantization.is_per_channel or tensor.dtype not in _SATURATING:
+        return x
+    scale, zero_point = float(quantization.scales[0]), int(quantization.zero_points[0])
+    low, high = ((end - zero_point) * scale for end in level_range(tensor.dtype))
+    return torch.clamp(x, low, high)
 
 
 def requantized(sums: torch.Tensor, scales: np.ndarray, tensor: Tensor, activation: str, order: Order, axis: int) -> torch.Tensor:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from litert_flatbuffers import Graph, Op, T, constant, schema, write
-from litert_models import assert_close, compared, floats, litert_file, operators_of
+from litert_models import assert_close, compared, floats, imported, litert_file, operators_of
+
+from convkit.errors import ConversionError
 
 SEQUENCE = floats(1, 7, 5)
 UNITS = 4
@@ -100,3 +102,14 @@ def test_singular_value_filter() -> None:
     ]  # fmt: skip
     path = write(Graph(tensors, [Op("SVDF", [0, 1, 2, 3, 4], [5], options("SVDF", rank=rank))], [0], [5]))
     assert_close(*compared(path, [[SEQUENCE[:, k]] for k in range(6)]))
+
+
+@pytest.mark.parametrize(("size", "reason"), [((1 << 20, 1 << 20), "exceeds all memory"), ((-1, UNITS), "is dynamic")])
+def test_a_state_that_cannot_be_held(size: tuple[int, int], reason: str) -> None:
+    tensors = [
+        T((1, 5)), weights(UNITS, 5, seed=1), weights(UNITS, UNITS, seed=2), weights(UNITS, seed=3), T(size, variable=True),
+        T((1, UNITS)),
+    ]  # fmt: skip
+    path = write(Graph(tensors, [Op("RNN", [0, 1, 2, 3, 4], [5], options("RNN"))], [0], [5]))
+    with pytest.raises(ConversionError, match=reason):
+        imported(path)

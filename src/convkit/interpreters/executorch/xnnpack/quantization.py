@@ -13,6 +13,8 @@ from convkit.readers.damage import DamagedFileError
 __all__ = ["constant", "from_integers", "rounded", "to_integers"]
 
 _LOW, _HIGH = -128, 127
+_COMPUTED = {DataType.QINT8: (torch.int8, _LOW, _HIGH), DataType.QUINT8: (torch.uint8, 0, 255)}
+"""What computed values are stored as where they have one scale, and the least and greatest of it."""
 
 _STORED = {
     DataType.FP32: torch.float32, DataType.FP16: torch.float16, DataType.QINT8: torch.int8, DataType.QUINT8: torch.uint8,
@@ -31,7 +33,7 @@ def rounded(x: torch.Tensor, value: Value) -> torch.Tensor:
     if quantization is None:
         return x
     if isinstance(quantization, PerTensor):
-        integers = torch.clamp(torch.round(x / quantization.scale) + quantization.zero_point, _LOW, _HIGH)
+        integers, _ = _integers(x, value, quantization)
         return (integers - quantization.zero_point) * quantization.scale
     if isinstance(quantization, PerToken):
         return _rounded_per_token(x, quantization.axes)
@@ -63,9 +65,17 @@ def from_integers(x: torch.Tensor, value: Value) -> torch.Tensor:
 def to_integers(x: torch.Tensor, value: Value) -> torch.Tensor:
     """The integers that an argument takes for numbers; numbers where it is not quantised."""
     if isinstance(value.quantization, PerTensor):
-        integers = torch.round(x / value.quantization.scale) + value.quantization.zero_point
-        return torch.clamp(integers, _LOW, _HIGH).to(torch.int8)
+        integers, dtype = _integers(x, value, value.quantization)
+        return integers.to(dtype)
     return x
+
+
+def _integers(x: torch.Tensor, value: Value, quantization: PerTensor) -> tuple[torch.Tensor, torch.dtype]:
+    """Whole numbers, still as floats, and the dtype that holds them."""
+    if value.datatype not in _COMPUTED:
+        raise UnsupportedError(f"a computed value of the datatype {value.datatype}")
+    dtype, low, high = _COMPUTED[value.datatype]
+    return torch.clamp(torch.round(x / quantization.scale) + quantization.zero_point, low, high), dtype
 
 
 def constant(value: Value, data: bytes, scales: bytes) -> torch.Tensor:

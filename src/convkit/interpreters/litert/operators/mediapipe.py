@@ -29,9 +29,16 @@ def _has_transposed_options(node):
 @operator("Convolution2DTransposeBias", accepts=_has_transposed_options)
 def biased_transposed_convolution(x: ChannelsFirst, w: LastAxisFirst, b, *, node) -> ChannelsFirst:
     padding, *strides = _transposed_options(node.operator)
-    wanted = []
-    for size, kernel, stride in zip(x.shape[2:], w.shape[2:], strides, strict=True):
-        cut = max(0, kernel - (size - 1) % stride - 1) if padding == _SAME else 0
-        wanted.append(stride * (size - 1) + kernel - cut)
+    # XNNPACK, which runs it in LiteRT, computes what the file declares; MediaPipe's kernel has a formula, which agrees where the
+    # converter's does.
+    wanted = node.output.shape[1:3] if node.output.is_static else _sizes(x.shape[2:], w.shape[2:], strides, padding)
     name = "SAME" if padding == _SAME else "VALID"
     return transposed(functional.conv_transpose2d, x, w, b, wanted, strides, [1, 1], name)
+
+
+def _sizes(inputs, kernels, strides, padding):
+    found = []
+    for size, kernel, stride in zip(inputs, kernels, strides, strict=True):
+        cut = max(0, kernel - (size - 1) % stride - 1) if padding == _SAME else 0
+        found.append(stride * (size - 1) + kernel - cut)
+    return found
