@@ -402,3 +402,9 @@ def test_arrays_survive_the_way_to_torch_and_back(dtype):
 
 def test_scalars_keep_their_rank():
     assert loading.to_torch(np.array(3.0, "float32"), "float32").shape == ()
+
+
+def test_nothing_has_the_strides_of_a_tensor():
+    """numpy's are 0 there, and ExecuTorch's runtime aborts the process on them."""
+    assert loading.to_torch(np.zeros((4, 0), "float32")[:2], "float32").stride() == torch.empty(2, 0).stride()
+    assert loading.to_torch(np.lib.stride_tricks.as_strided(np.zeros(1, "float32"), (0,), (0,)), "float32").stride() == (1,)

@@ -329,6 +329,8 @@ def to_torch(array: np.ndarray, dtype: str) -> torch.Tensor:
     import torch
 
     tensor = torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    if not tensor.numel():
+        tensor = tensor.new_empty(tensor.shape)  # numpy's strides of nothing are 0, on which ExecuTorch's runtime aborts
     wanted = getattr(torch, dtype, None)
     return tensor.to(wanted) if isinstance(wanted, torch.dtype) and tensor.dtype is not wanted else tensor
 
