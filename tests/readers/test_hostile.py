@@ -1,6 +1,5 @@
 """No file, however broken or malicious, gets more out of a reader than an error with a hint."""
 
-import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,8 @@ MUTATIONS = 300
 # An HDF5 file costs a process each.
 MUTATIONS_OF_HDF5 = 12
 
+pytestmark = pytest.mark.usefixtures("nothing_to_collect")
+
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,14 +28,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def files(directory: Path) -> dict[str, HostileFile]:
     return {file.name: file for file in hostile_files.make(directory)}
-
-
-@pytest.fixture(autouse=True)
-def nothing_to_collect() -> Iterator[None]:
-    """The time of a test is the reader's: not the collector's, which walks over what all tests before have imported."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def names() -> list[str]:

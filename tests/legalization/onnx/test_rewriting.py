@@ -201,6 +201,7 @@ def test_a_gap_is_tried_again_when_shapes_have_become_known(registered: None) ->
     np.testing.assert_array_equal(plain.run(rewritten, {"x": X})[0].argmax(1), (-np.abs(X)).argmax(1))
 
 
+@pytest.mark.usefixtures("nothing_to_collect")
 def test_a_large_graph_takes_linear_time(tmp_path: Path) -> None:
     def seconds(count: int) -> float:
         chain = [onnx.helper.make_node("Hardmax", [f"x{k}"], [f"x{k + 1}"]) for k in range(count)]
