@@ -18,7 +18,7 @@ import convkit
 from convkit.reports.terminal import human_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("onnx", "savedmodel", "litert", "executorch")
+TARGETS = ("onnx", "savedmodel", "litert", "executorch", "tfjs")
 
 
 def main() -> int:

@@ -1,11 +1,11 @@
-"""Elementwise arithmetic: division that rounds, logarithms of sums, the complementary error function, running sums."""
+"""Elementwise arithmetic: division that rounds, logarithms of sums, the complementary error function."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from convkit.legalization.torch.decompositions import UNROLLED, decomposes
+from convkit.legalization.torch.decompositions import decomposes
 
 if TYPE_CHECKING:
     import torch
@@ -95,21 +95,6 @@ def logaddexp2(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     large, small = torch.maximum(x, other), torch.minimum(x, other)
     added = torch.log1p(torch.exp((small - large) * math.log(2))) / math.log(2)
     return torch.where(large == small, large + 1, large + added)
-
-
-@decomposes("logcumsumexp.default", reason="logarithms of sums step by step")
-def logcumsumexp(x: torch.Tensor, dim: int) -> Any:
-    """The running ln Σ eˣ along an axis of at most 64 elements."""
-    import torch
-
-    if x.dim() == 0:
-        return x.clone()
-    if not isinstance(x.shape[dim], int) or x.shape[dim] > UNROLLED:
-        return NotImplemented
-    steps: list[torch.Tensor] = []
-    for row in x.split(1, dim):
-        steps.append(row if not steps else logaddexp(steps[-1], row))
-    return torch.cat(steps, dim) if steps else x.clone()
 
 
 @decomposes("frexp.Tensor", reason="the logarithm's whole part, corrected")

@@ -1,11 +1,11 @@
-"""Order statistics and running products: sort, kthvalue, median, mode, cumprod, bucketize."""
+"""Order statistics: sort, kthvalue, median, mode, bucketize."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
-from convkit.legalization.torch.decompositions import UNROLLED, decomposes
+from convkit.legalization.torch.decompositions import decomposes
 
 if TYPE_CHECKING:
     import torch
@@ -18,25 +18,6 @@ def _whole_axis(x: torch.Tensor, dim: int) -> int | None:
     """The size of an axis that is known and not empty."""
     size = x.shape[dim] if x.dim() else 1
     return size if isinstance(size, int) and size > 0 else None
-
-
-@decomposes("cumprod.default", reason="products step by step: by logarithms it would lose signs and zeros")
-def cumprod(x: torch.Tensor, dim: int, *, dtype: Any = None) -> Any:
-    """The running product along an axis of at most 64 elements."""
-    import torch
-
-    if dtype is not None:
-        x = x.to(dtype)
-    elif not x.is_floating_point():
-        x = x.to(torch.int64)
-    if x.dim() == 0:
-        return x.clone()
-    if not isinstance(x.shape[dim], int) or x.shape[dim] > UNROLLED:
-        return NotImplemented
-    steps: list[torch.Tensor] = []
-    for row in x.split(1, dim):
-        steps.append(row if not steps else steps[-1] * row)
-    return torch.cat(steps, dim) if steps else x
 
 
 @decomposes("sort.default", "sort.stable", reason="by the rank of each element, or as the top k of the whole axis")
