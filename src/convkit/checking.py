@@ -113,7 +113,7 @@ class _Walk:
                 try:
                     convert_step(step, request, self.pool, self.options.timeout)
                 except ConversionError as error:
-                    gap = Finding(step.name, 1, Verdict.GAP, error.message, hint=error.hint or "")
+                    gap = Finding(step.name, 1, Verdict.GAP, error.message, hint=error.hint or "", code="CK111")
                     self.judged[trail] = [gap, *mine]
                     return [gap, *found]
                 self.halts[trail] = Artifact(step.target, output, self.source.artifact.signature)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
+from convkit.legalization.codes import Reason
 from convkit.legalization.target import Finding, Target, Verdict, check_operators
 
 
@@ -28,3 +30,14 @@ def test_gaps_come_first_and_carry_a_way_out(accepts: object) -> None:
 def test_a_finding_survives_json() -> None:
     finding = Finding("Erfc", 2, Verdict.REWRITTEN, "1 - Erf", ("model.py:12",), "none")
     assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
+
+
+def test_a_reason_keeps_its_code_on_the_way_to_its_finding():
+    reason = Reason("its size depends on the data", "CK105")
+    longer = Reason.like(pickle.loads(pickle.dumps(reason)), f"it decomposes into x: {reason}")
+    finding = Finding("aten.nonzero.default", 1, Verdict.GAP, longer)
+    assert finding.code == "CK105"
+    assert Finding.from_json(json.loads(json.dumps(finding.to_json()))) == finding
+    assert Finding("Conv", 1, Verdict.GAP, Reason.like("plain", "text")).code == "CK101"
+    assert Finding("Conv", 1, Verdict.REWRITTEN).code == "CK201"
+    assert Finding("Conv", 1, Verdict.LEGAL).code == ""

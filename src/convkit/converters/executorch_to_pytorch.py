@@ -14,6 +14,7 @@ from convkit.components import ConversionOutcome, ConversionRequest, Converter, 
 from convkit.converters._checked import Checked, Made, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
+from convkit.legalization.codes import Reason
 from convkit.legalization.target import Finding, Verdict
 from convkit.signature import Signature
 
@@ -77,7 +78,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
             lambda s: pytorch_capture.export(module, s, _stand_ins(s, method, given), checked=True), signature
         )
     except ConversionError as error:
-        gap = _gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)
+        gap = _gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message, code="CK111")
         return refused(findings, [gap], CONVERTER.name, error)
     pytorch_capture.save(traced, signature, output)
     return Made(findings, notes=(*_notes(program, module), *pytorch_capture.limits(traced, signature)), kept=traced)
@@ -98,9 +99,9 @@ def _verdicts(method: Method) -> list[Finding]:
         name = operator_name(method, instruction)
         counts[name] += 1
         if isinstance(instruction, KernelCall) and kernels.find(instruction.operator) is None:
-            reasons[name] = "a custom operator: nothing in the file tells what it computes"
+            reasons[name] = Reason("a custom operator: nothing in the file tells what it computes", "CK110")
         elif isinstance(instruction, DelegateCall) and (identifier := method.delegates[instruction.delegate].id) != PAYLOAD_ID:
-            reasons[name] = f"what {identifier} has compiled cannot be read back"
+            reasons[name] = Reason(f"what {identifier} has compiled cannot be read back", "CK110")
     hint = "export the model for XNNPACK or the portable kernels"
     gaps = [Finding(name, counts[name], Verdict.GAP, reason, hint=hint) for name, reason in sorted(reasons.items())]
     return [*gaps, *(Finding(name, counts[name], Verdict.LEGAL) for name in sorted(counts) if name not in reasons)]

@@ -78,7 +78,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
     try:
         program, signature = _program(model, entry, signature, given, dequantize)
     except ConversionError as error:
-        gap = node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)
+        gap = node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message, code="CK111")
         return refused(findings, [gap], CONVERTER.name, error)
     pytorch_capture.save(program, signature, output)
     return Made(findings, notes=(*_notes(entry, dequantize), *pytorch_capture.limits(program, signature)), kept=program)

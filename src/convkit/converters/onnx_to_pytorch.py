@@ -72,7 +72,10 @@ def _make(request: ConversionRequest, output: Path) -> Made:
             program, signature = _program(OnnxModule(model).eval(), request.signature, given)
     except ConversionError as error:
         return refused(
-            findings, [node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message)], CONVERTER.name, error
+            findings,
+            [node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message, code="CK111")],
+            CONVERTER.name,
+            error,
         )
     pytorch_capture.save(program, signature, output)
     return Made(findings, notes=pytorch_capture.limits(program, signature), kept=program)

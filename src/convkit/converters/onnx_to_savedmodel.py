@@ -75,7 +75,9 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         shutil.rmtree(output, ignore_errors=True)
         gap = node_gap(error)
         cause = error.__cause__ if gap is not None and isinstance(error.__cause__, ConversionError) else error
-        return refused(findings, [gap or Finding("tf.function", 1, Verdict.GAP, error.message)], CONVERTER.name, cause)
+        return refused(
+            findings, [gap or Finding("tf.function", 1, Verdict.GAP, error.message, code="CK111")], CONVERTER.name, cause
+        )
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)
         raise

@@ -79,7 +79,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
     findings = litert.legalize(model, as_is=bool(request.options.get("as_is")))
     if weights > _LARGEST:
         reason = f"{weights / 2**30:.1f} GiB of weights, and a LiteRT file holds 2"
-        return refused(findings, [Finding("the graph", 1, Verdict.GAP, reason, hint=_HINT)], CONVERTER.name)
+        return refused(findings, [Finding("the graph", 1, Verdict.GAP, reason, hint=_HINT, code="CK111")], CONVERTER.name)
     if any(f.verdict is Verdict.GAP for f in findings):
         return refused(findings, (), CONVERTER.name)
     try:

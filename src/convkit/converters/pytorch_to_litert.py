@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.errors import ConversionError
 from convkit.formats import Variant
+from convkit.legalization.codes import Reason
 from convkit.legalization.exported_program import without_batch_heuristics
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ CONVERTER = Converter(
     reason="the only direct converter; keeps dynamic dimensions, has no control flow",
 )
 
-_STATE = "it keeps a value for the next run, which litert-torch drops"
+_STATE = Reason("it keeps a value for the next run, which litert-torch drops", "CK109")
 _STATE_HINT = "make the state an input and an output of the model"
 _GAP_HINT = "replace it in the model, or see `convkit plan` for another route"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.errors import ConversionError, UsageError
 from convkit.formats import Variant
+from convkit.legalization.codes import Reason
 from convkit.legalization.exported_program import without_batch_heuristics
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ CONVERTER = Converter(
 # file parses them all; beside it they are written and mapped as they are. 2 GiB is what protobuf can hold at all.
 SINGLE_FILE_LIMIT = 64 << 20
 
-_STATE = "it keeps a value for the next run, and an ONNX model has no variables"
+_STATE = Reason("it keeps a value for the next run, and an ONNX model has no variables", "CK109")
 _STATE_HINT = "make the state an input and an output of the model"
 
 

@@ -66,7 +66,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         write_saved_model(output, signature, _call(path, signature))
     except ConversionError as error:
         shutil.rmtree(output, ignore_errors=True)
-        gap = Finding("TensorFlow", 1, Verdict.GAP, error.message)
+        gap = Finding("TensorFlow", 1, Verdict.GAP, error.message, code="CK111")
         return refused(findings, [gap], CONVERTER.name, error)
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convkit.legalization.codes import Reason
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -27,6 +29,11 @@ _LARGEST = 4096
 
 class DataDependentError(Exception):
     """A value that must be known while tracing is computed from the model's inputs."""
+
+    @property
+    def reason(self) -> str:
+        """Why the operator that needs it is refused."""
+        return Reason(f"a shape or a parameter must be known before the model runs, and {self}", "CK105")
 
 
 @dataclass(frozen=True)

@@ -170,9 +170,7 @@ class Interpreter:
         except UnsupportedError as error:
             raise NodeError(node, str(error), framework) from error
         except DataDependentError as error:
-            raise NodeError(
-                node, f"a shape or a parameter must be known before the model runs, and {error}", framework
-            ) from error
+            raise NodeError(node, error.reason, framework) from error
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             raise NodeError(node, f"{type(error).__name__}: {text}", framework) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CODES", "Code"]
+__all__ = ["CODES", "Code", "Reason"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,25 @@ class Code:
     title: str
     explanation: str
     way_out: str
+
+
+class Reason(str):
+    """Why an operator is refused, as text that knows the code of its kind: a `Finding` with this reason has that code."""
+
+    code: str
+
+    def __new__(cls, text: str, code: str) -> Reason:
+        made = super().__new__(cls, text)
+        made.code = code
+        return made
+
+    def __reduce__(self) -> tuple[type[Reason], tuple[str, str]]:
+        return Reason, (str(self), self.code)
+
+    @classmethod
+    def like(cls, other: str, text: str) -> str:
+        """A text that says more than `other`, with its code if it has one."""
+        return cls(text, other.code) if isinstance(other, Reason) else text
 
 
 _ALL = (

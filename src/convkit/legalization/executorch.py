@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from convkit.legalization import exported_program as programs
+from convkit.legalization.codes import Reason
 from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def kernels() -> frozenset[str]:
     return frozenset(_portable_lib._get_operator_names())
 
 
-NO_KERNEL = "ExecuTorch has no kernel for it, and torch no decomposition"
+NO_KERNEL = Reason("ExecuTorch has no kernel for it, and torch no decomposition", "CK107")
 _UNSIGNED = "ExecuTorch's kernels do not compute with {}"
 _UNBOUNDED = (1 << 63) - 1
-_UNPLANNED = "how large its result is depends on the data, and ExecuTorch plans its memory ahead"
+_UNPLANNED = Reason("how large its result is depends on the data, and ExecuTorch plans its memory ahead", "CK105")
 
 
 def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
@@ -115,7 +116,7 @@ def _refusal_of_values(node: torch.fx.Node) -> str:
     for tensor in tensors:
         # torch itself stores these and computes with them hardly anywhere; no portable kernel takes them.
         if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
-            return _UNSIGNED.format(str(tensor.dtype).removeprefix("torch."))
+            return Reason(_UNSIGNED.format(str(tensor.dtype).removeprefix("torch.")), "CK102")
     return _UNPLANNED if any(_is_unplanned(t) for t in tensors) else ""
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from convkit.legalization.codes import Reason
 from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def findings(
 
     def told_why(operator: str, reason: str) -> str:
         names = [name for name in left[operator, reason] if name != operator]
-        return f"it decomposes into {', '.join(names)}: {reason}" if names else reason
+        return Reason.like(reason, f"it decomposes into {', '.join(names)}: {reason}") if names else reason
 
     hint = "rewrite it with other operators in the model"
     refused = {name for name, _ in where}

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from convkit.legalization.codes import Reason
 from convkit.legalization.exported_program import calls
 from convkit.legalization.kernel_operators import reads_places
 from convkit.legalization.torch.targets import TorchTarget, needed, written_out
@@ -26,8 +27,8 @@ _kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 # litert-torch lowers these to StableHLO operators that the LiteRT interpreter has no kernel for: the file is written, and
 # fails when it is loaded or run. As operators of the program's own they are rewritten before (`kernel_operators`).
 _WITHOUT_KERNEL = {
-    "aten.sort.default": "LiteRT has no kernel for STABLEHLO_SORT",
-    "aten.sort.stable": "LiteRT has no kernel for STABLEHLO_SORT",
+    "aten.sort.default": Reason("LiteRT has no kernel for STABLEHLO_SORT", "CK107"),
+    "aten.sort.stable": Reason("LiteRT has no kernel for STABLEHLO_SORT", "CK107"),
 }
 
 # Lowered to what the interpreter refuses: scatters that reduce, reductions with two results, a 64-bit sign.
@@ -261,6 +262,6 @@ def unbacked(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
         values = [v for v in torch.utils._pytree.tree_leaves(node.meta.get("val")) if isinstance(v, torch.Tensor)]
         symbols = {s for v in values for size in v.shape for s in free_unbacked_symbols(size)}
         if symbols - seen:
-            found[node] = "how large its result is depends on the data, and litert-torch needs static sizes"
+            found[node] = Reason("how large its result is depends on the data, and litert-torch needs static sizes", "CK105")
         seen |= symbols
     return found

@@ -36,7 +36,7 @@ class Finding:
         reason: Why, one clause; empty where it is legal.
         where: Places in the user's own model (module path, source line, node name).
         hint: The way out of a gap.
-        code: Its kind, see `convkit.legalization.codes`; by default the general one of its verdict.
+        code: Its kind, see `convkit.legalization.codes`; by default its reason's, else the general one of its verdict.
     """
 
     operator: str
@@ -49,7 +49,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         if not self.code:
-            object.__setattr__(self, "code", _CODE[self.verdict])
+            object.__setattr__(self, "code", getattr(self.reason, "code", _CODE[self.verdict]))
 
     def __str__(self) -> str:
         """Operator, count, reason, the first places, and the way out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from convkit.legalization.codes import Reason
 from convkit.legalization.target import Finding, Target, Verdict, check_operators
 from convkit.legalization.tfjs.target import target as tfjs_target
 
@@ -16,7 +17,7 @@ __all__ = ["findings"]
 # TensorFlow has no operators of these names.
 _WITHOUT_COUNTERPART = frozenset({"Conv1D", "DepthwiseConv2d", "Ones", "Zeros"})
 _STATEFUL = ("HashTable", "InitializeTable", "LookupTable", "SimpleML")
-_STATE_REASON = "it needs a table or forest that an initializer fills, which is not taken over"
+_STATE_REASON = Reason("it needs a table or forest that an initializer fills, which is not taken over", "CK109")
 
 _REWRITES: Mapping[str, str] = {
     "_FusedConv2D": "as Conv2D, BiasAdd and its activation",

@@ -221,7 +221,7 @@ class Interpreter:
         except UnsupportedError as error:
             raise OperatorError(operator, str(error)) from error
         except DataDependentError as error:
-            raise OperatorError(operator, f"a shape or a parameter must be known before the model runs, and {error}") from error
+            raise OperatorError(operator, error.reason) from error
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             raise OperatorError(operator, f"{type(error).__name__}: {text}") from error

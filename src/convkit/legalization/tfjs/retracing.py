@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from convkit.legalization.codes import Reason
 from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.tfjs import folding, narrowing, rewriting
 from convkit.legalization.tfjs.nodes import Handle, Known, Node, RefusedError, Value, at_node
@@ -31,6 +32,8 @@ _OVERFLOWS = frozenset(
     )
 )
 
+
+_STATE = Reason("TF.js keeps no variables that a model changes", "CK109")
 
 _MOST_EMBEDDED = 256 << 20
 """Bytes of constants that a graph holds; what comes after them stays outside: a graph is copied often, and ends at 2 GB."""
@@ -128,7 +131,7 @@ class Retracer:
         needed = _needed(outputs, values)
         for operation in graph.get_operations():
             if operation.type.startswith("Assign"):
-                self._tell(operation.type, Verdict.GAP, "TF.js keeps no variables that a model changes", operation.name)
+                self._tell(operation.type, Verdict.GAP, _STATE, operation.name)
             if operation in needed:
                 for tensor, value in zip(operation.outputs, self._outputs(operation, values), strict=True):
                     values[id(tensor)] = value
