@@ -101,6 +101,8 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("isin.Tensor_Tensor", [torch.tensor([[1, 2], [3, 4]]), torch.tensor([2, 4, 9])], {}),
     ("isin.Tensor_Tensor", [torch.tensor([1.0, 2.5]), torch.tensor([2, 4])], {"invert": True}),
     ("logcumsumexp.default", [volume(2, 5) * 20, 1], {}),
+    ("round.decimals", [torch.tensor([0.125, -2.5, 1e9, 0.0, float("inf"), float("nan")])], {"decimals": 2}),
+    ("round.decimals", [volume(3, 4) * 1000], {"decimals": -2}),
     ("logcumsumexp.default", [torch.tensor([-float("inf"), 0.0, 1.0]), 0], {}),
     ("dist.default", [volume(3, 4), volume(4, seed=1), 3.0], {}),
     ("_trilinear.default", [volume(2, 3), volume(4, 3, 5), volume(2, 5), [1, 3], [0], [1, 2], [2, 3]], {}),

@@ -97,6 +97,15 @@ def logaddexp2(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return torch.where(large == small, large + 1, large + added)
 
 
+@decomposes("round.decimals", reason="scaled, rounded, scaled back")
+def round_decimals(x: torch.Tensor, *, decimals: int = 0) -> Any:
+    """Rounds half to even after scaling, as torch does (aten/src/ATen/native/cpu/UnaryOpsKernel.cpp, `round_decimals_kernel`)."""
+    if not x.is_floating_point():
+        return NotImplemented if decimals < 0 else x.clone()
+    scale = 10.0 ** abs(decimals)
+    return (x / scale).round() * scale if decimals < 0 else (x * scale).round() / scale
+
+
 @decomposes("frexp.Tensor", reason="the logarithm's whole part, corrected")
 def frexp(x: torch.Tensor) -> Any:
     """Mantissa from 1/2 to 1 and exponent of 2; numbers below the smallest normal one are treated as the others."""
