@@ -14,7 +14,6 @@ from convkit.artifact import Artifact, ModelInfo, PyTorchSource
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant, parse_format
 from convkit.options import ConvertOptions
-from convkit.reports.schema import ConversionReport, ValidationReport
 from convkit.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from convkit.events import Observer
     from convkit.legalization.target import Finding
     from convkit.planner import Route
-    from convkit.reports.schema import Verdict
+    from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
     from convkit.surveys import Survey
     from convkit.workers.pool import WorkerPool
 
@@ -286,6 +285,7 @@ def write_report(report: CheckResult | ConversionResult | ConversionReport | Val
         UsageError: No face has that suffix, or the file cannot be written.
     """
     from convkit.reports import document, writing
+    from convkit.reports.schema import ValidationReport
     from convkit.surveys import Survey
 
     if isinstance(report, ConversionResult):

@@ -16,7 +16,7 @@ from convkit.components import ConversionOutcome, ConversionRequest
 from convkit.errors import ConversionError
 from convkit.legalization.target import Finding, Verdict
 
-__all__ = ["Checked", "Made", "node_gap", "refused"]
+__all__ = ["Checked", "Made", "node_gap", "refused", "remember_program"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,15 @@ def node_gap(error: BaseException | None) -> Finding | None:
             return Finding(error.operator, 1, Verdict.GAP, error.reason, (error.place,))
         error = error.__cause__ or error.__context__
     return None
+
+
+def remember_program(request: ConversionRequest, made: Made) -> None:
+    """For `Checked.deliver` of an importer to PyTorch: the next step, in the same process, need not read the file."""
+    from convkit.artifact import Artifact
+    from convkit.formats import Variant
+    from convkit.loading import pytorch as loading
+
+    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), made.kept)
 
 
 def _key(request: ConversionRequest) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
-from convkit.converters._checked import Checked, Made, refused
+from convkit.converters._checked import Checked, Made, refused, remember_program
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.codes import Reason
@@ -168,12 +168,4 @@ def _notes(program: Program, module: MethodModule) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _deliver(request: ConversionRequest, made: Made) -> None:
-    """The next step's converter, in the same process, need not read the file."""
-    from convkit.artifact import Artifact
-    from convkit.loading import pytorch as loading
-
-    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), made.kept)
-
-
-_checked = Checked(_make, _deliver)
+_checked = Checked(_make, remember_program)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
-from convkit.converters._checked import Checked, Made, node_gap, refused
+from convkit.converters._checked import Checked, Made, node_gap, refused, remember_program
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
@@ -100,15 +100,7 @@ def _program(
         raise
 
 
-def _deliver(request: ConversionRequest, made: Made) -> None:
-    """The next step's converter, in the same process, need not read the file."""
-    from convkit.artifact import Artifact
-    from convkit.loading import pytorch as loading
-
-    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), made.kept)
-
-
-_checked = Checked(_make, _deliver)
+_checked = Checked(_make, remember_program)
 
 
 def _stand_ins(signature: Signature, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from typing import Any
 from convkit import __version__
 from convkit.artifact import Artifact, digest_of, size_of
 from convkit.legalization.target import Finding
+from convkit.reports.files import replace_text
 from convkit.signature import Signature
 
 __all__ = [
@@ -260,9 +261,7 @@ class ConversionReport:
 
     def write(self, path: Path) -> None:
         """Writes the report atomically."""
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
-        staged.write_text(json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        staged.replace(path)
+        replace_text(path, json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n")
 
 
 def _artifact_json(artifact: Artifact) -> dict[str, Any]:

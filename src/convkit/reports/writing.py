@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from convkit.components import Face
 from convkit.errors import UsageError
 from convkit.registry import faces
 from convkit.reports.document import Document
+from convkit.reports.files import replace_text
 
 __all__ = ["face_of", "write"]
 
@@ -33,13 +33,10 @@ def write(document: Document, path: Path) -> None:
         UsageError: No face has its suffix, or it cannot be written there.
     """
     text = face_of(path).render(document)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        staged.write_text(text, encoding="utf-8", errors="backslashreplace")
-        staged.replace(path)
+        replace_text(path, text)
     except OSError as error:
-        staged.unlink(missing_ok=True)
         raise UsageError(
             f"the report {path} cannot be written: {error.strerror or error}", hint="name a place that you may write to"
         ) from error
