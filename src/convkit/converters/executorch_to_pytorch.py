@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
-from convkit.converters._checked import Checked, Made, refused, remember_program
+from convkit.converters._checked import Checked, Made, node_gap, refused, remember_program
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.codes import Reason
@@ -78,7 +78,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
             lambda s: pytorch_capture.export(module, s, _stand_ins(s, method, given), checked=True), signature
         )
     except ConversionError as error:
-        gap = _gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message, code="CK111")
+        gap = node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message, code="CK111")
         return refused(findings, [gap], CONVERTER.name, error)
     pytorch_capture.save(traced, signature, output)
     return Made(findings, notes=(*_notes(program, module), *pytorch_capture.limits(traced, signature)), kept=traced)
@@ -145,17 +145,6 @@ def _stand_ins(signature: Signature, method: Method, given: Mapping[str, np.ndar
             wanted = free[0] if free else bound
         taken[dim] = wanted
     return {spec.name: np.zeros(spec.concrete(taken), spec.dtype) for spec in signature.inputs}
-
-
-def _gap(error: BaseException | None) -> Finding | None:
-    """The gap that an instruction's error behind another one names."""
-    from convkit.interpreters.executorch.machine import InstructionError
-
-    while error is not None:
-        if isinstance(error, InstructionError):
-            return Finding(error.operator, 1, Verdict.GAP, error.reason, (error.place,))
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _notes(program: Program, module: MethodModule) -> tuple[str, ...]:

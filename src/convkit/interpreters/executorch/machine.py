@@ -19,6 +19,7 @@ from convkit.interpreters.executorch.program import (
     Method,
     Move,
 )
+from convkit.interpreters.interpreter import NodeError
 from convkit.interpreters.operators import UnsupportedError
 
 __all__ = ["DelegateRunner", "InstructionError", "Machine", "access", "operator_name"]
@@ -27,7 +28,7 @@ _MOST_STEPS = 100_000
 """Instructions that a method may take with its loops unrolled."""
 
 
-class InstructionError(ConversionError):
+class InstructionError(NodeError):
     """An instruction that cannot be computed.
 
     Attributes:
@@ -37,7 +38,7 @@ class InstructionError(ConversionError):
     """
 
     def __init__(self, operator: str, place: str, reason: str) -> None:
-        super().__init__(f"{operator} ({place}): {reason}", component="executorch-torch")
+        ConversionError.__init__(self, f"{operator} ({place}): {reason}", component="executorch-torch")
         self.operator, self.place, self.reason = operator, place, reason
 
 
