@@ -181,7 +181,7 @@ class Apart:
 
 def prepared(name: str, form: str) -> tuple[Path, list[np.ndarray], list[np.ndarray]]:
     """The file, its inputs, and what ExecuTorch computes; made within the time that the compiler gets."""
-    with _limited(_MAKING):
+    with limited(_MAKING):
         path = make(name, form)
     with np.load(path.with_suffix(".npz")) as saved:
         inputs = [saved[key] for key in saved.files]
@@ -189,7 +189,7 @@ def prepared(name: str, form: str) -> tuple[Path, list[np.ndarray], list[np.ndar
 
 
 @contextmanager
-def _limited(seconds: int) -> Iterator[None]:
+def limited(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise TimeoutError(f"over {seconds} s")
 

@@ -101,8 +101,13 @@ def test_a_prime_divides_no_size_of_the_program_and_is_in_range() -> None:
 
 
 def test_a_range_without_a_prime_is_refused() -> None:
+    program = torch.export.export(nn.ReLU(), (torch.randn(2, 9),), dynamic_shapes=({1: Dim("length", min=8, max=10)},))
     with pytest.raises(ConversionError, match=r"in 8…10"):
-        pinned(8, 10)
+        pin_sizes(program)
+
+
+def test_a_batch_may_be_pinned_beyond_its_bound() -> None:
+    assert pinned(8, 10).primes.popitem()[1] > 10
 
 
 def test_two_sizes_get_different_primes_and_the_origins_of_derived_ones_are_known() -> None:

@@ -113,13 +113,16 @@ def pin_sizes(program: torch.export.ExportedProgram) -> PinnedProgram:
     origins = _origins(placeholders)
     replacements, derived, mentioned = _plan_replacements(inner.graph)
     shapes = list(dict.fromkeys([*_symbolic_sizes(inner.graph), *(d.size for d in derived), *mentioned]))
-    primes = _choose_primes(program, inner, origins, shapes)
+    leading = _leading(placeholders)
+    primes = _choose_primes(program, inner, origins, shapes, leading)
     sizes = DynamicSizes(
         primes,
         _expressions(shapes, primes, _static_integers(program, inner.graph)),
         origins,
         derived,
-        _defaults(primes, placeholders),
+        # 1 for what is a batch, as TensorFlow's converter writes it; else the prime, which is valid: an image of one pixel
+        # is no valid default, the interpreter would refuse to allocate its pooled tensors.
+        {symbol: 1 if symbol in leading else prime for symbol, prime in primes.items()},
     )
 
     class StaticProgram(torch.nn.Module):  # type: ignore[misc]
@@ -211,16 +214,14 @@ def _affine(origin: SizeOrigin) -> tuple[int, int]:
     return origin.scale, origin.offset
 
 
-def _defaults(primes: Mapping[str, int], placeholders: Sequence[torch.fx.Node]) -> dict[str, int]:
-    """1 for what is a batch (only ever a first axis), as TensorFlow's converter writes it; else the prime, which is valid.
-
-    An image of one pixel is no valid default: the interpreter would refuse to allocate its pooled tensors.
-    """
-    inner = {
-        s.name for n in placeholders for d in n.meta["val"].shape[1:] if not isinstance(d, int)
-        for s in expression(d).free_symbols
-    }  # fmt: skip
-    return {symbol: prime if symbol in inner else 1 for symbol, prime in primes.items()}
+def _leading(placeholders: Sequence[torch.fx.Node]) -> set[str]:
+    """The symbols that are only ever an input's first axis: batches."""
+    axes: dict[str, set[int]] = {}
+    for node in placeholders:
+        for axis, size in enumerate(node.meta["val"].shape):
+            for symbol in expression(size).free_symbols:
+                axes.setdefault(symbol.name, set()).add(axis)
+    return {symbol for symbol, found in axes.items() if found == {0}}
 
 
 def _static_integers(program: torch.export.ExportedProgram, graph: torch.fx.Graph) -> set[int]:
@@ -255,7 +256,11 @@ def _ranges(program: torch.export.ExportedProgram, symbols: Iterable[str]) -> di
 
 
 def _choose_primes(
-    program: torch.export.ExportedProgram, inner: Any, origins: Mapping[str, SizeOrigin], sizes: Sequence[sympy.Expr]
+    program: torch.export.ExportedProgram,
+    inner: Any,
+    origins: Mapping[str, SizeOrigin],
+    sizes: Sequence[sympy.Expr],
+    leading: set[str],
 ) -> dict[str, int]:
     symbols = sorted({s.name for e in sizes for s in e.free_symbols})
     if missing := [s for s in symbols if s not in origins]:
@@ -265,22 +270,18 @@ def _choose_primes(
         )
     static = _static_integers(program, inner.graph)
     ranges = _ranges(program, symbols)
+    # What a program computes with a batch does not depend on its bound, unlike a length that positions are looked up for.
+    unbounded = {s: (low, _LARGEST if s in leading else high) for s, (low, high) in ranges.items()}
     # First with room for padding, then without, then with the small primes that a narrow range leaves. At last sizes
     # that also occur as static ones are let pass: a deep feature map may be 3 × 3 at any prime in the range.
-    attempts = [(_SMALLEST, _PADDING, static), (_SMALLEST, 0, static), (_SMALLEST_IN_NARROW_RANGE, 0, static)]
-    for smallest, padding, reserved in [*attempts, (_SMALLEST_IN_NARROW_RANGE, 0, set[int]())]:
-        candidates = []
-        for symbol in symbols:
-            low, high = ranges[symbol]
-            alone = [e for e in sizes if {s.name for s in e.free_symbols} == {symbol}]
-            usable = [
-                p
-                for p in _primes(max(low, smallest), min(high, _LARGEST))
-                if not any((n + k) % p == 0 for n in static for k in range(padding + 1))
-                and _is_unambiguous(alone, {symbol: p}, reserved)
-            ]
-            # Small ones first, then some from the whole range.
-            candidates.append(usable[:8] + usable[8 :: max(1, len(usable) // 8)])
+    for smallest, padding, reserved, within in (
+        (_SMALLEST, _PADDING, static, ranges),
+        (_SMALLEST, 0, static, ranges),
+        (_SMALLEST_IN_NARROW_RANGE, 0, static, ranges),
+        (_SMALLEST_IN_NARROW_RANGE, 0, static, unbounded),
+        (_SMALLEST_IN_NARROW_RANGE, 0, set[int](), unbounded),
+    ):
+        candidates = [_usable_primes(s, smallest, padding, within[s], sizes, static, reserved) for s in symbols]
         for combination in islice(product(*candidates), 4096):
             primes = dict(zip(symbols, combination, strict=True))
             if len(set(combination)) == len(combination) and _is_unambiguous(sizes, primes, reserved):
@@ -290,6 +291,25 @@ def _choose_primes(
         + ", ".join(f"{s} in {low}…{high}" for s, (low, high) in ranges.items()),
         hint="give the dynamic dimensions a wider range when you export",
     )
+
+
+def _usable_primes(
+    symbol: str,
+    smallest: int,
+    padding: int,
+    within: tuple[int, int],
+    sizes: Sequence[sympy.Expr],
+    static: set[int],
+    reserved: set[int],
+) -> list[int]:
+    """Primes for a symbol that are no static size's: small ones first, then some from the whole range."""
+    alone = [e for e in sizes if {s.name for s in e.free_symbols} == {symbol}]
+    usable = [
+        p
+        for p in _primes(max(within[0], smallest), min(within[1], _LARGEST))
+        if not any((n + k) % p == 0 for n in static for k in range(padding + 1)) and _is_unambiguous(alone, {symbol: p}, reserved)
+    ]
+    return usable[:8] + usable[8 :: max(1, len(usable) // 8)]
 
 
 def _is_unambiguous(sizes: Sequence[sympy.Expr], primes: Mapping[str, int], reserved: set[int]) -> bool:
