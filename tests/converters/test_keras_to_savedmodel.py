@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +72,39 @@ def test_names_that_tensorflow_refuses(tmp_path: Path) -> None:
     session = runtime.load(Artifact(Variant.SAVEDMODEL, tmp_path / "m", wanted))
     assert wanted.differences(session.signature) == []
     assert_agree({k: result[k] for k in wanted.output_names}, session.run(arrays))
+
+
+@pytest.mark.parametrize("version", ["2.11.0", "3.15.1"])
+def test_the_hard_sigmoid_is_that_of_the_version_that_wrote_the_file(version: str, tmp_path: Path) -> None:
+    """x/5 + 1/2 in Keras 2, in activations and in gates; x/6 + 1/2 in Keras 3."""
+    import h5py
+    import keras
+
+    file = tmp_path / "model.h5"
+    x = keras.Input((4, 3), name="x")
+    gated = keras.layers.LSTM(2, recurrent_activation="hard_sigmoid", name="gated")(x)
+    plain = keras.layers.Activation("hard_sigmoid", name="plain")(x)
+    keras.Model(x, [gated, plain]).save(file)
+    with h5py.File(file, "r+") as content:
+        content.attrs["keras_version"] = version
+    session = runtime.load(Artifact(Variant.KERAS_H5, file))
+    keras_to_savedmodel.convert(
+        ConversionRequest(Artifact(Variant.KERAS_H5, file, session.signature), tmp_path / "out", session.signature)
+    )
+    array = np.random.default_rng(0).standard_normal((2, 4, 3)).astype(np.float32)
+    results = runtime.load(Artifact(Variant.SAVEDMODEL, tmp_path / "out", session.signature)).run({"x": array})
+    slope = 5 if version.startswith("2") else 6
+    np.testing.assert_allclose(results["plain"], np.clip(array / slope + 0.5, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(results["gated"], _lstm(array, keras.models.load_model(file).get_layer("gated"), slope), atol=1e-6)
+
+
+def _lstm(x: np.ndarray, layer: Any, slope: int) -> np.ndarray:
+    """An LSTM's last output by its definition; gates in Keras's order: input, forget, cell, output."""
+    kernel, recurrent, bias = layer.get_weights()
+    hidden = cell = np.zeros((len(x), layer.units), np.float32)
+    for step in np.swapaxes(x, 0, 1):
+        parts = np.split(step @ kernel + hidden @ recurrent + bias, 4, axis=1)
+        gates = [np.clip(p / slope + 0.5, 0, 1) for p in parts]
+        cell = gates[1] * cell + gates[0] * np.tanh(parts[2])
+        hidden = gates[3] * np.tanh(cell)
+    return hidden

@@ -6,12 +6,15 @@ Nothing of the file is executed: every layer is one of TF.js's own, made from pl
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, check_operators
+
+if TYPE_CHECKING:
+    from convkit.loading.tfjs_layers import BuiltModel
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -44,13 +47,13 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     from convkit.loading.savedmodel_writer import write_saved_model
     from convkit.loading.tensorflow import KerasCall
 
-    model = _model(request.source.path)
-    call = KerasCall(model, request.signature or request.source.signature)
-    write_saved_model(request.output, request.signature or call.signature, call, model)
-    return ConversionOutcome()
+    built = _built(request.source.path)
+    call = KerasCall(built.model, request.signature or request.source.signature)
+    write_saved_model(request.output, request.signature or call.signature, call, built.model)
+    return ConversionOutcome(notes=tuple(built.notes))
 
 
-def _model(path: Path) -> Any:
+def _built(path: Path) -> BuiltModel:
     from convkit.loading.tfjs_layers import build_model, set_weights
     from convkit.loading.tfjs_weights import read_weights
     from convkit.readers.damage import PARSER_ERRORS, damaged
@@ -59,10 +62,10 @@ def _model(path: Path) -> Any:
 
     try:
         file, content = load_model(path)
-        model, layers = build_model(normalized_config(keras_config(content["modelTopology"])))
-        set_weights(layers, read_weights(file, content))
+        built = build_model(normalized_config(keras_config(content["modelTopology"])))
+        set_weights(built.layers, read_weights(file, content))
     except ConversionError:
         raise
     except PARSER_ERRORS as error:
         raise damaged(path, Variant.TFJS_LAYERS.title, error) from error
-    return model
+    return built

@@ -15,6 +15,7 @@ export async function useBackend(tf, backend) {
  * @param shards One array per weight group of the manifest, of its shards' contents (ArrayBuffers) in order.
  */
 export async function loadModel(tf, topology, shards) {
+  chainOperations(tf);
   const handler = {
     load: () =>
       tf.io.getModelArtifactsForJSON(topology, async (manifest) => {
@@ -24,6 +25,19 @@ export async function loadModel(tf, topology, shards) {
   };
   if (isLayersModel(topology)) return new LayersModel(tf, await tf.loadLayersModel(handler));
   return new GraphModel(tf, await tf.loadGraphModel(handler));
+}
+
+/** Makes methods of the operations that the layers API calls as such; only the whole package, which has all backends, has them. */
+function chainOperations(tf) {
+  const { prototype } = tf.Tensor;
+  prototype.flatten ??= function () {
+    return tf.reshape(this, [this.size]);
+  };
+  for (const name of ['reshape', 'sign', 'stridedSlice', 'transpose']) {
+    prototype[name] ??= function (...args) {
+      return tf[name](this, ...args);
+    };
+  }
 }
 
 /** The loaders index one buffer far faster than a list of them, and most models have one shard. */
@@ -134,8 +148,13 @@ class LayersModel extends Model {
     return this._built().inputNames;
   }
 
+  /** As convkit's reader names them: a layer with several outputs gives each a number. */
   get outputNames() {
-    return this._built().outputNames;
+    if (!this.names) {
+      const layers = this._built().outputNames;
+      this.names = layers.map((name, i) => (layers.indexOf(name) === layers.lastIndexOf(name) ? name : `${name}_${i}`));
+    }
+    return this.names;
   }
 
   /** A Sequential model names its tensors when it is built, which loading leaves to the first call. */

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convkit.errors import ConversionError, UnreadableModelError
+from convkit.loading.keras_2 import is_of_keras_2, restore_formulas
 from convkit.signature import Signature, TensorSpec, dynamic_dim
 
 __all__ = [
@@ -107,7 +108,10 @@ def keras_model(path: Path) -> Any:
                 hint="unset KERAS_BACKEND, or set it to tensorflow",
             )
         try:
-            return _load_keras(str(path))
+            model = _load_keras(str(path))
+            if is_of_keras_2(path):
+                restore_formulas(model)
+            return model
         except Exception as error:
             raise UnreadableModelError(_keras_refusal(path, error), hint=_KERAS_HINT) from error
 

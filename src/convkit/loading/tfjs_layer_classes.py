@@ -13,6 +13,7 @@ from typing import Any
 
 from convkit.errors import ConversionError
 from convkit.legalization.target import Target
+from convkit.loading.keras_2 import hard_sigmoid
 
 __all__ = ["TARGET", "make_layer"]
 
@@ -59,8 +60,8 @@ def make_layer(layer: Mapping[str, Any]) -> Any:
         return constructor(config)
     if kind in _RECURRENT:
         _keep_keras_2_defaults(config, kind)
-    if kind == "Softmax":
-        config.setdefault("axis", 1)
+    for key, value in _DEFAULTS.get(kind, {}).items():
+        config.setdefault(key, value)
     return _construct(getattr(keras.layers, kind), config)
 
 
@@ -110,13 +111,6 @@ def _keep_keras_2_defaults(config: dict[str, Any], kind: str) -> None:
         config["reset_after"] = bool(config.get("reset_after"))
 
 
-def hard_sigmoid(x: Any) -> Any:
-    """TF.js's and Keras 2's: x/5 + 1/2, clipped. Keras 3 has x/6 + 1/2."""
-    import tensorflow as tf
-
-    return tf.clip_by_value(0.2 * x + 0.5, 0.0, 1.0)
-
-
 def gelu_new(x: Any) -> Any:
     """GELU by its tanh approximation (Hendrycks and Gimpel, arXiv:1606.08415)."""
     import tensorflow as tf
@@ -133,6 +127,14 @@ def _registered(activation: str) -> Callable[[Any], Any]:
     return formula
 
 
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "AveragePooling1D": {"pool_size": 2},
+    "AveragePooling2D": {"pool_size": [2, 2]},
+    "AveragePooling3D": {"pool_size": [2, 2, 2]},
+    "Softmax": {"axis": 1},
+}
+"""Of options that Keras demands, or has another default for."""
+
 _FORMULAS: Mapping[str, Callable[[Any], Any]] = {"hard_sigmoid": hard_sigmoid, "gelu_new": gelu_new}
 
 
@@ -144,10 +146,61 @@ def _batch_normalization(config: dict[str, Any]) -> Any:
     return _construct(keras.layers.BatchNormalization, config)
 
 
+def _depthwise_convolution(config: dict[str, Any]) -> Any:
+    """TF.js's does not dilate, whatever its configuration says (tfjs-layers/src/layers/convolutional_depthwise.ts)."""
+    import keras
+
+    return _construct(keras.layers.DepthwiseConv2D, {k: v for k, v in config.items() if k != "dilation_rate"})
+
+
+def _leaky_relu(config: dict[str, Any]) -> Any:
+    import keras
+
+    return keras.layers.LeakyReLU(negative_slope=config.get("alpha", 0.3), name=config["name"])
+
+
+def _relu(config: dict[str, Any]) -> Any:
+    """TF.js knows no slope and no threshold (tfjs-layers/src/layers/advanced_activations.ts)."""
+    import keras
+
+    return keras.layers.ReLU(max_value=config.get("max_value"), name=config["name"])
+
+
 def _thresholded_relu(config: dict[str, Any]) -> Any:
     import keras
 
     return keras.layers.ReLU(threshold=config.get("theta", 1.0), name=config["name"])
+
+
+def _unmasked_mean(config: dict[str, Any]) -> Any:
+    return _masking_classes()["GlobalAveragePooling1D"](data_format=config.get("data_format"), name=config["name"])
+
+
+def _concatenation(config: dict[str, Any]) -> Any:
+    return _construct(_masking_classes()["Concatenate"], config)
+
+
+@cache
+def _masking_classes() -> Mapping[str, Any]:
+    """Layers in which TF.js and Keras 3 do another thing with masks of time steps."""
+    import keras
+
+    class GlobalAveragePooling1D(keras.layers.GlobalAveragePooling1D):  # type: ignore[misc]
+        """The mean of all steps, those that are masked too."""
+
+        def call(self, inputs: Any, mask: Any = None) -> Any:
+            return super().call(inputs)
+
+    class Concatenate(keras.layers.Concatenate):  # type: ignore[misc]
+        """A step counts where it does in all of the inputs; for Keras 3 in any."""
+
+        def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+            known = [m for m in mask or () if m is not None]
+            if not known or self.axis in (1, 1 - len(inputs[0].shape)):  # steps one after the other keep their own
+                return super().compute_mask(inputs, mask)
+            return keras.ops.all(keras.ops.stack(known, axis=-1), axis=-1)
+
+    return {"GlobalAveragePooling1D": GlobalAveragePooling1D, "Concatenate": Concatenate}
 
 
 def _upsampling(config: dict[str, Any]) -> Any:
@@ -189,6 +242,11 @@ def _corner_upsampling() -> Any:
 
 _SPECIAL: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "BatchNormalization": _batch_normalization,
+    "Concatenate": _concatenation,
+    "DepthwiseConv2D": _depthwise_convolution,
+    "GlobalAveragePooling1D": _unmasked_mean,
+    "LeakyReLU": _leaky_relu,
+    "ReLU": _relu,
     "ThresholdedReLU": _thresholded_relu,
     "UpSampling2D": _upsampling,
 }

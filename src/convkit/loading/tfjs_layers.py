@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convkit.errors import ConversionError
@@ -13,34 +14,51 @@ from convkit.readers.tfjs_layers import MODELS
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["build_model", "set_weights"]
+__all__ = ["BuiltModel", "build_model", "set_weights"]
 
 _MAX_NESTING = 32
 
 
-def build_model(model: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-    """The model of a normalised configuration, and its layers, those of nested models in place of these.
+@dataclass
+class BuiltModel:
+    """A Keras model.
+
+    Attributes:
+        model: The model.
+        layers: Its layers, those of nested models in place of these.
+        notes: Where TF.js itself computes something else than the configuration says.
+    """
+
+    model: Any = None
+    layers: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def build_model(model: Mapping[str, Any]) -> BuiltModel:
+    """The model of a normalised configuration.
 
     Raises:
         ConversionError: naming a layer that Keras cannot make or call.
         DamagedFileError: A layer takes a tensor that no layer gives, or its own.
     """
-    made: list[Any] = []
-    return _model(model, made, 0), made
+    built = BuiltModel()
+    built.model = _model(model, built, 0)
+    return built
 
 
-def _model(model: Mapping[str, Any], made: list[Any], depth: int) -> Any:
+def _model(model: Mapping[str, Any], built: BuiltModel, depth: int) -> Any:
     if depth > _MAX_NESTING:
         raise DamagedFileError("its configuration nests models without end")
-    return _Builder(model["config"], made, depth).build(model["class_name"] == "Sequential")
+    return _Builder(model["config"], built, depth).build(model["class_name"] == "Sequential")
 
 
 class _Builder:
     """One model's layers and tensors, by name."""
 
-    def __init__(self, config: Mapping[str, Any], made: list[Any], depth: int) -> None:
-        self._config, self._made, self._depth = config, made, depth
+    def __init__(self, config: Mapping[str, Any], built: BuiltModel, depth: int) -> None:
+        self._config, self._built, self._depth = config, built, depth
         self._tensors: dict[tuple[str, int], list[Any]] = {}
+        self._masking = ""
 
     def build(self, is_sequential: bool) -> Any:
         import keras
@@ -126,20 +144,47 @@ class _Builder:
 
     def _layer(self, layer: Mapping[str, Any]) -> Any:
         if layer["class_name"] in MODELS:
-            nested = _model(layer, self._made, self._depth + 1)
+            nested = _model(layer, self._built, self._depth + 1)
             nested.name = layer["name"]
             return nested
-        self._made.append(make_layer(layer))
-        return self._made[-1]
+        self._built.layers.append(make_layer(layer))
+        return self._built.layers[-1]
 
-    @staticmethod
-    def _called(layer: Any, inputs: list[Any]) -> list[Any]:
+    def _called(self, layer: Any, inputs: list[Any]) -> list[Any]:
+        import keras
+
+        self._note_deviation(layer, inputs[0])
+        keywords = {}
+        if len(inputs) > 1 and isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)):
+            # Keras 2 lists the initial states of a recurrent layer behind its input.
+            keywords, inputs = {"initial_state": inputs[1:]}, inputs[:1]
         try:
-            result = layer(inputs[0] if len(inputs) == 1 else inputs)
+            result = layer(inputs[0] if len(inputs) == 1 else inputs, **keywords)
         except Exception as error:
             message = " ".join(str(error).split())[:300]
             raise ConversionError(f"Keras cannot call the layer {layer.name!r}: {message}", component="Keras") from error
-        return list(result) if isinstance(result, (list, tuple)) else [result]
+        results = list(result) if isinstance(result, (list, tuple)) else [result]
+        if any(_is_masked(tensor) for tensor in results):
+            self._masking = layer.name
+        return results
+
+    def _note_deviation(self, layer: Any, source: Any) -> None:
+        """Notes where TF.js computes something else; seen in tfjs-layers/src/engine/executor.ts, and in its backends."""
+        import keras
+
+        if isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)) and self._masking and not _is_masked(source):
+            self._built.notes.append(
+                f"{layer.name} has no mask of time steps, and TF.js gives it that of {self._masking}: what it computes may differ"
+            )
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.axis not in (-1, len(source.shape) - 1):
+            self._built.notes.append(
+                f"{layer.name} normalises the axis {layer.axis}, which TF.js's backends cpu and wasm take for the last: "
+                "their results are wrong, those of webgl right"
+            )
+
+
+def _is_masked(tensor: Any) -> bool:
+    return getattr(tensor, "_keras_mask", None) is not None
 
 
 def _input(name: str, config: Mapping[str, Any]) -> Any:
