@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from convkit.reports.document import Document
 
 __all__ = [
+    "ONNX_HOST",
     "ConversionOutcome",
     "ConversionRequest",
     "Converter",
@@ -33,6 +34,7 @@ __all__ = [
     "Origin",
     "Runtime",
     "Session",
+    "Tracer",
 ]
 
 
@@ -59,6 +61,18 @@ class Host:
     tools: tuple[str, ...] = ()
 
 
+ONNX_HOST = Host(
+    "onnx",
+    preload=(
+        "convkit.workers.onnx_only",
+        "convkit.legalization.onnx.surveying",
+        "convkit.interpreters.pytorch.table",
+        "convkit.interpreters.tensorflow.table",
+    ),
+    packages=("onnx", "onnx-ir"),
+)
+
+
 @dataclass(frozen=True)
 class Option:
     """An option of a converter (`--option opset=18`): its name, what it does, its default."""
@@ -83,7 +97,10 @@ class Converter:
         keeps_dynamic: Whether dynamic dimensions survive.
         is_importer: Whether it only brings a model into a hub's form, in seconds; `check` takes such a step to see what the
             next converter is given.
-        module: Set by the registry: the module that holds `convert(request)` and, optionally, `check(request)`.
+        static_host: Where its `survey(request)` says without its framework what `check(request)` takes a conversion to say for
+            certain; None where `check` is as quick.
+        module: Set by the registry: the module that holds `convert(request)` and, optionally, `check(request)` and
+            `survey(request)`.
     """
 
     name: str
@@ -95,6 +112,7 @@ class Converter:
     options: tuple[Option, ...] = ()
     keeps_dynamic: bool = True
     is_importer: bool = False
+    static_host: Host | None = None
     module: str = ""
 
 
@@ -119,6 +137,24 @@ class Runtime:
     @property
     def format(self) -> Format:
         return self.variants[0].format
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """What tells every tensor inside a model while it runs.
+
+    Attributes:
+        name: As in reports.
+        variants: What it traces.
+        host: Where it runs.
+        module: Set by the registry: the module that holds `trace(artifact, feeds, record)`, which runs a model once and tells
+            a `convkit.traces.Recorder` its operators and tensors.
+    """
+
+    name: str
+    variants: tuple[Variant, ...]
+    host: Host
+    module: str = ""
 
 
 @dataclass(frozen=True)

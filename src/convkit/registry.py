@@ -1,4 +1,4 @@
-"""Finds converters, runtimes, emitters and faces: the modules of four packages, and third parties' entry points."""
+"""Finds converters, runtimes, tracers, emitters and faces: the modules of five packages, and third parties' entry points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
-from convkit.components import Converter, Emitter, Face, Host, Runtime
+from convkit.components import Converter, Emitter, Face, Host, Runtime, Tracer
 from convkit.errors import UsageError
 from convkit.formats import Variant
 
@@ -25,6 +25,7 @@ __all__ = [
     "lacking_packages",
     "runtime_for",
     "runtimes",
+    "tracers",
 ]
 
 
@@ -52,6 +53,7 @@ _DESCRIPTORS: dict[str, tuple[str, type]] = {
     "runtimes": ("RUNTIME", Runtime),
     "emitters": ("EMITTER", Emitter),
     "reports.faces": ("FACE", Face),
+    "tracing": ("TRACER", Tracer),
 }
 _broken: dict[str, str] = {}
 
@@ -62,6 +64,7 @@ def broken_plugins() -> dict[str, str]:
     runtimes()
     emitters()
     faces()
+    tracers()
     return dict(_broken)
 
 
@@ -93,6 +96,13 @@ def runtimes() -> tuple[Runtime, ...]:
         for module in _modules("runtimes")
         if isinstance(getattr(module, "RUNTIME", None), Runtime)
     )
+
+
+@cache
+def tracers() -> tuple[Tracer, ...]:
+    """All registered tracers."""
+    modules = [m for m in _modules("tracing") if isinstance(getattr(m, "TRACER", None), Tracer)]
+    return tuple(replace(m.TRACER, module=m.__name__) for m in modules)
 
 
 @cache

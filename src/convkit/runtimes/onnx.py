@@ -25,7 +25,7 @@ from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["RUNTIME", "OnnxSession", "load"]
+__all__ = ["RUNTIME", "OnnxSession", "load", "session_options"]
 
 RUNTIME = Runtime(
     name="ONNX Runtime",
@@ -93,14 +93,7 @@ def load(artifact: Artifact) -> OnnxSession:
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _level())
-    options.intra_op_num_threads = _THREADS
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    # Threads that wait for work would take the time of the other workers.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options()
     try:
         session = onnxruntime.InferenceSession(
             str(artifact.path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_WRONG_OPTIMIZERS
@@ -111,6 +104,25 @@ def load(artifact: Artifact) -> OnnxSession:
         tuple(_spec(node) for node in session.get_inputs()), tuple(_spec(node) for node in session.get_outputs())
     )
     return OnnxSession(session, signature)
+
+
+def session_options() -> Any:
+    """How models are run here (see the module).
+
+    Raises:
+        UsageError: `CONVKIT_ORT_OPTIMIZATION` is no level.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _level())
+    options.intra_op_num_threads = _THREADS
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    # Threads that wait for work would take the time of the other workers.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _level() -> str:

@@ -30,7 +30,7 @@ class PyTorchSession:
         self._artifact = artifact
         self._signature = artifact.signature
         loading.model(artifact)
-        self._structure = _input_structure(artifact)
+        self._structure = input_structure(artifact)
 
     @property
     def signature(self) -> Signature:
@@ -50,7 +50,7 @@ class PyTorchSession:
         return {name: loading.to_numpy(tensor) for name, tensor in loading.named_tensors(result, self._signature.output_names)}
 
 
-class _InputStructure:
+class InputStructure:
     """How an exported program wants its flat inputs nested, with the constants that it was exported with."""
 
     def __init__(self, in_spec: Any, constants: Mapping[int, Any]) -> None:
@@ -58,6 +58,7 @@ class _InputStructure:
         self._constants = constants
 
     def fill(self, flat: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments, from one tensor per input."""
         import torch.utils._pytree as pytree
 
         tensors = iter(flat)
@@ -66,7 +67,8 @@ class _InputStructure:
         return list(args), kwargs
 
 
-def _input_structure(artifact: Artifact) -> _InputStructure | None:
+def input_structure(artifact: Artifact) -> InputStructure | None:
+    """How an exported program wants its inputs; None for a module, which is called with them as they are."""
     if artifact.variant is not Variant.EXPORTED_PROGRAM:
         return None
     from torch.export.graph_signature import ConstantArgument, InputKind
@@ -74,7 +76,7 @@ def _input_structure(artifact: Artifact) -> _InputStructure | None:
     program = loading.exported_program(artifact)
     user = [s.arg for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT]
     constants = {i: a.value for i, a in enumerate(user) if isinstance(a, ConstantArgument)}
-    return _InputStructure(program.call_spec.in_spec, constants)
+    return InputStructure(program.call_spec.in_spec, constants)
 
 
 def load(artifact: Artifact) -> PyTorchSession:

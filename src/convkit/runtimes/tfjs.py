@@ -133,6 +133,14 @@ class TfjsSession:
     def signature(self) -> Signature:
         return self._signature
 
+    @property
+    def edges(self) -> dict[str, dict[str, str]]:
+        """The names of "inputs" and "outputs" in the signature, with those that TF.js knows them by."""
+        return {
+            "inputs": dict(zip(self._signature.input_names, self._own.input_names, strict=True)),
+            "outputs": dict(zip(self._signature.output_names, self._own.output_names, strict=True)),
+        }
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs once, at the shapes of the arrays given.
 

@@ -1,0 +1,146 @@
+"""Which tensor inside one model is which inside another: by value, by name, and by what it is computed from.
+
+Values say most. Sketches, which no layout changes, pick the candidates among all tensors of the other side; a comparison
+in the layout that fits best decides. A tensor that differs has no equal, so its counterpart is looked for behind the
+counterparts of what it is computed from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from convkit.traces import Sketch, Trace, TracedOperator, TracedTensor
+from convkit.validators.layouts import Layout, difference, solved
+
+__all__ = ["Aligner", "Counterpart"]
+
+_ALIKE = 1e-2
+"""How far apart equal tensors and their sketches may be, as a share of their scale."""
+_EXACT = 1e-6
+"""No nearer candidate is looked for from here on."""
+_CANDIDATES = 6
+_HOPS = 8
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """A tensor of the target that stands for one of the source.
+
+    Attributes:
+        name: Of the target's tensor.
+        layout: How to read it.
+        error: max |Δ| as a share of the source tensor's scale.
+        evidence: "value", "name", "position" or "output".
+    """
+
+    name: str
+    layout: Layout
+    error: float
+    evidence: str
+
+
+class Aligner:
+    """Finds counterparts of one trace's tensors in another.
+
+    Args:
+        source, target: Traces of two models on the same inputs.
+    """
+
+    def __init__(self, source: Trace, target: Trace) -> None:
+        self._source = source
+        self._target = target
+        usable = [t for t in target.tensors.values() if t.offset >= 0 and not t.constant]
+        self._by_size: dict[int, list[TracedTensor]] = {}
+        for tensor in usable:
+            self._by_size.setdefault(tensor.sketch.size, []).append(tensor)
+        self._moments = {size: np.array([_moments(t.sketch) for t in found]) for size, found in self._by_size.items()}
+        self._readers: dict[str, list[TracedOperator]] = {}
+        for operator in target.operators:
+            for name in operator.inputs:
+                self._readers.setdefault(name, []).append(operator)
+
+    def equal(self, name: str) -> Counterpart | None:
+        """The target's tensor with the same values, to about a hundredth of their scale; None where there is none."""
+        tensor = self._source.tensors[name]
+        found = self._ranked(tensor, self._alike(tensor), "value")
+        return found[0] if found and found[0].error <= _ALIKE else None
+
+    def output(self, name: str, theirs: str) -> Counterpart | None:
+        """The target's own output as the counterpart of the source's, whatever its values."""
+        found = self._target.tensors.get(theirs)
+        if found is None or found.offset < 0:
+            return None
+        return next(iter(self._ranked(self._source.tensors[name], [found], "output")), None)
+
+    def behind(self, operator: TracedOperator, name: str, known: Mapping[str, Counterpart], taken: set[str]) -> list[Counterpart]:
+        """What may stand for a tensor that has no equal, the best first: what is called the same, or is computed from the
+        counterparts of its operator's inputs.
+
+        Args:
+            operator: What computes it in the source.
+            name: The tensor.
+            known: Counterparts found so far.
+            taken: The target's tensors that are equal to another tensor of the source.
+        """
+        tensor = self._source.tensors[name]
+        same_size = [t for t in self._by_size.get(tensor.sketch.size, ()) if t.name not in taken]
+        if namesake := [t for t in same_size if t.name == name]:
+            return self._ranked(tensor, namesake, "name")
+        near = set(self._downstream(operator, known))
+        return self._ranked(tensor, [t for t in same_size if t.name in near], "position")
+
+    def _alike(self, tensor: TracedTensor) -> list[TracedTensor]:
+        """The target's tensors whose sketches are near, the nearest first, one that is called the same before all."""
+        size = tensor.sketch.size
+        if size not in self._moments:
+            return []
+        scale = max(abs(tensor.sketch.low), abs(tensor.sketch.high), 1e-30)
+        apart = np.abs(self._moments[size] - _moments(tensor.sketch)).max(axis=1) / scale
+        order = np.argsort(apart, kind="stable")[:_CANDIDATES]
+        found = [self._by_size[size][i] for i in order if apart[i] <= _ALIKE]
+        return sorted(found, key=lambda t: t.name != tensor.name)
+
+    def _downstream(self, operator: TracedOperator, known: Mapping[str, Counterpart]) -> Iterator[str]:
+        """What the target computes from the counterparts of an operator's inputs, in a few steps."""
+        edge = [known[n].name for n in operator.inputs if n in known]
+        seen = set(edge)
+        for _ in range(_HOPS):
+            edge = [o for name in edge for reader in self._readers.get(name, ()) for o in reader.outputs if o not in seen]
+            edge = list(dict.fromkeys(edge))
+            seen |= set(edge)
+            yield from edge
+
+    def _ranked(self, tensor: TracedTensor, candidates: Iterable[TracedTensor], evidence: str) -> list[Counterpart]:
+        """The candidates by their difference on a sample, the nearest with its whole difference; none of them too odd to read."""
+        expected = self._source.array(tensor.name)
+        if expected is None:
+            return []
+        ranked: list[tuple[float, int, TracedTensor, Layout]] = []
+        for place, candidate in enumerate(candidates):
+            got = self._target.array(candidate.name)
+            found = None if got is None else solved(expected, got)
+            if found is None:
+                continue
+            ranked.append((found[1], place, candidate, found[0]))
+            if found[1] <= _EXACT:
+                break
+        ranked.sort(key=lambda r: r[:2])
+        counterparts = [Counterpart(c.name, layout, error, evidence) for error, _, c, layout in ranked]
+        if counterparts:
+            counterparts[0] = self._whole(tensor, expected, counterparts[0])
+        return counterparts
+
+    def _whole(self, tensor: TracedTensor, expected: np.ndarray, found: Counterpart) -> Counterpart:
+        theirs = self._target.array(found.name)
+        assert theirs is not None
+        scale = max(abs(tensor.sketch.low), abs(tensor.sketch.high))
+        error = difference(expected, found.layout.read(theirs, expected.shape), scale)
+        return Counterpart(found.name, found.layout, error, found.evidence)
+
+
+def _moments(sketch: Sketch) -> tuple[float, ...]:
+    # Infinities and NaN are counted: a tensor that overflows is not like one that does not.
+    return (sketch.low, sketch.high, sketch.mean, sketch.magnitude, sketch.rms, 1e30 * (sketch.size - sketch.finite))

@@ -1,0 +1,234 @@
+"""Where two models begin to differ: the first operators whose inputs agree and whose outputs do not.
+
+An operator *agrees* when its output has an equal in the other model, or when everything that reads it agrees: fused
+operators leave no trace of what is between them. What remains is the part of the graph through which the difference
+spreads; where it begins are the suspects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from convkit.reports.drift import DriftReport, OperatorDrift, Suspect
+from convkit.traces import Trace, TracedOperator
+from convkit.validators.alignment import Aligner, Counterpart
+
+__all__ = ["Located", "locate"]
+
+# Which of several operators that cannot be told apart is likely to be at fault: those with parameters of their own.
+_PARAMETERS = (
+    "conv", "matmul", "gemm", "linear", "fully", "norm", "resize", "upsample", "interpolate", "pad", "pool", "softmax", "gelu",
+    "lstm", "gru", "rnn", "quant", "cast", "einsum", "addmm", "bmm",
+)  # fmt: skip
+
+
+@dataclass
+class Located:
+    """What a search found, for reports and for experiments.
+
+    Attributes:
+        report: For people.
+        operators: The source's, in the order in which they ran.
+        counterparts: By the source's tensor.
+        suspects: The traced operators behind `report.suspects`, in the same order.
+    """
+
+    report: DriftReport
+    operators: Sequence[TracedOperator]
+    counterparts: Mapping[str, Counterpart]
+    suspects: list[TracedOperator] = field(default_factory=list)
+
+
+def locate(source: Trace, target: Trace, report: DriftReport) -> Located:
+    """Fills a report with the operators of the source, their counterparts, and the suspects.
+
+    Args:
+        source, target: Traces on the same inputs.
+        report: With the tolerance; is filled.
+    """
+    return _Search(source, target, report).run()
+
+
+class _Search:
+    def __init__(self, source: Trace, target: Trace, report: DriftReport) -> None:
+        self._source = source
+        self._target = target
+        self._report = report
+        self._aligner = Aligner(source, target)
+        self._operators = _ordered(source)
+        self._readers: dict[str, list[TracedOperator]] = {}
+        self._makers = {o: operator for operator in self._operators for o in operator.outputs if o}
+        for operator in self._operators:
+            for name in operator.inputs:
+                self._readers.setdefault(name, []).append(operator)
+        self._outputs = {mine: target.outputs.get(name, "") for name, mine in source.outputs.items()}
+        self._known: dict[str, Counterpart] = {}
+        self._clean: set[str] = set()
+
+    def run(self) -> Located:
+        self._pair_equals()
+        self._spread_agreement()
+        self._pair_drifted()
+        self._report.operators = [self._drift_of(o) for o in self._operators]
+        self._report.compared = sum(o.agrees or o.error is not None for o in self._report.operators)
+        located = Located(self._report, self._operators, self._known)
+        for operator, region in self._suspected():
+            self._report.suspects.append(self._suspect(operator, region))
+            located.suspects.append(operator)
+        self._note_outputs()
+        return located
+
+    def _pair_equals(self) -> None:
+        for name, mine in self._source.inputs.items():
+            theirs = self._target.inputs.get(name)
+            if theirs is not None and mine in self._source.tensors and (found := self._aligner.output(mine, theirs)):
+                self._known[mine] = found
+        for name in self._makers:
+            if name in self._source.tensors and not self._source.tensors[name].constant:
+                own = self._outputs.get(name)
+                found = self._aligner.output(name, own) if own else self._aligner.equal(name)
+                if found is not None:
+                    self._known[name] = found
+
+    def _agrees(self, name: str) -> bool:
+        tensor = self._source.tensors.get(name)
+        if not name or (tensor is not None and tensor.constant) or name not in self._makers:
+            return True
+        found = self._known.get(name)
+        return found is not None and found.error <= self._report.tolerated
+
+    def _spread_agreement(self) -> None:
+        """What is read only by operators that agree, agrees."""
+        for operator in reversed(self._operators):
+            if all(self._agrees(o) or self._is_covered(o) for o in operator.outputs if o):
+                self._clean.add(operator.name)
+
+    def _is_covered(self, name: str) -> bool:
+        known = self._known.get(name)
+        if name in self._outputs or (known is not None and known.evidence == "value" and known.error > self._report.tolerated):
+            return False
+        return all(reader.name in self._clean for reader in self._readers.get(name, ()))
+
+    def _pair_drifted(self) -> None:
+        """Counterparts of what differs; where several tensors want the same one, the nearest has it."""
+        taken = {c.name for c in self._known.values() if c.evidence == "value" and c.error <= self._report.tolerated}
+        wanted: list[tuple[float, str, Counterpart]] = []
+        known = dict(self._known)
+        for operator in self._operators:
+            for name in operator.outputs if operator.name not in self._clean else ():
+                if name in self._source.tensors and name not in known:
+                    found = self._aligner.behind(operator, name, known, taken)
+                    wanted += [(c.error if math.isfinite(c.error) else 1e30, name, c) for c in found]
+                    if found:
+                        known[name] = found[0]
+        given: set[str] = {c.name for c in self._known.values()}
+        for _, name, counterpart in sorted(wanted, key=lambda w: w[0]):
+            if name not in self._known and counterpart.name not in given:
+                self._known[name] = counterpart
+                given.add(counterpart.name)
+
+    def _drift_of(self, operator: TracedOperator) -> OperatorDrift:
+        found = [self._known[o] for o in operator.outputs if o in self._known]
+        worst = max(found, key=lambda c: c.error, default=None)
+        inputs = [self._known[n].error for n in operator.inputs if n in self._known]
+        return OperatorDrift(
+            operator.name,
+            operator.operator,
+            operator.place,
+            None if worst is None else worst.error,
+            max(inputs, default=None),
+            "" if worst is None else worst.name,
+            "" if worst is None or not worst.layout.axes else str(worst.layout),
+            operator.name in self._clean,
+        )
+
+    def _suspected(self) -> list[tuple[TracedOperator, list[TracedOperator]]]:
+        """The operators at which the difference starts, each with those that it cannot be told apart from."""
+        begins = [o for o in self._operators if o.name not in self._clean and all(self._is_fine(n) for n in o.inputs)]
+        groups: list[tuple[list[TracedOperator], set[str]]] = []
+        for operator in begins:
+            region = self._hidden_behind(operator)
+            names = {o.name for o in region}
+            for members, known in groups:
+                if names & known:
+                    members += [o for o in region if o.name not in known]
+                    known |= names
+                    break
+            else:
+                groups.append((region, names))
+        order = {o.name: i for i, o in enumerate(self._operators)}
+        found = []
+        for members, _ in groups:
+            ranked = sorted(members, key=lambda o: (-self._likelihood(o), order[o.name]))
+            found += [(operator, members) for operator in ranked]
+        return found
+
+    def _is_fine(self, name: str) -> bool:
+        return self._agrees(name) or self._makers[name].name in self._clean
+
+    def _hidden_behind(self, operator: TracedOperator) -> list[TracedOperator]:
+        """An operator and what follows it, up to where the target can be looked into again."""
+        region = [operator]
+        for member in region:
+            for name in member.outputs:
+                if name and name not in self._known:
+                    region += [r for r in self._readers.get(name, ()) if r not in region and r.name not in self._clean]
+        return region
+
+    def _likelihood(self, operator: TracedOperator) -> int:
+        kind = operator.operator.lower()
+        constants = any(n in self._source.tensors and self._source.tensors[n].constant for n in operator.inputs)
+        return 2 * any(p in kind for p in _PARAMETERS) + constants
+
+    def _suspect(self, operator: TracedOperator, region: list[TracedOperator]) -> Suspect:
+        observed = next((n for o in (operator, *region) for n in o.outputs if n in self._known), "")
+        counterpart = self._known.get(observed)
+        errors = [self._known[n].error for n in operator.inputs if n in self._known and self._is_fine(n)]
+        return Suspect(
+            operator.name,
+            operator.operator,
+            operator.place,
+            max(errors, default=0.0),
+            None if counterpart is None else counterpart.error,
+            observed,
+            "" if counterpart is None else counterpart.name,
+            tuple(o.name for o in region),
+        )
+
+    def _note_outputs(self) -> None:
+        """Outputs that stand in each other's place, or in another layout."""
+        tolerated = self._report.tolerated
+        for name, mine in self._source.outputs.items():
+            found = self._known.get(mine)
+            if found is None:
+                continue
+            if found.error <= tolerated:
+                if found.layout.axes:
+                    self._report.notes.append(f"output {name} agrees but for its layout: {found.layout}")
+                continue
+            for other, theirs in self._target.outputs.items():
+                swapped = self._aligner.output(mine, theirs) if other != name else None
+                if swapped is not None and swapped.error <= tolerated:
+                    self._report.notes.append(f"output {name} of the source is output {other} of the target")
+
+
+def _ordered(trace: Trace) -> list[TracedOperator]:
+    """The operators so that each comes behind those that it reads; in their own order as far as that allows."""
+    makers = {o: operator for operator in trace.operators for o in operator.outputs}
+    done: dict[int, TracedOperator] = {}
+    for root in trace.operators:
+        stack = [root]
+        while stack:
+            operator = stack[-1]
+            if id(operator) in done:
+                stack.pop()
+                continue
+            needed = [makers[n] for n in operator.inputs if n in makers and id(makers[n]) not in done]
+            needed = [o for o in needed if all(o is not s for s in stack)]  # a loop of a dataflow graph
+            if needed:
+                stack += needed[:1]
+            else:
+                done[id(operator)] = stack.pop()
+    return list(done.values())
