@@ -220,10 +220,15 @@ def check(
     via: str | Format | None = None,
     timeout: float | None = None,
     install: bool = True,
+    probe: bool = False,
     pool: WorkerPool | None = None,
     observe: Observer | None = None,
 ) -> CheckResult:
     """Says which operators the routes to a format accept, without converting. Arguments as for `convert`.
+
+    Args:
+        probe: Convert, run and compare every distinct operator as a model of its own, and have the converters try the model as a
+            whole. What was found is kept in the cache directory; by default only the tables of the converters are asked.
 
     Raises:
         ConvkitError: The model cannot be read, or no route leads there.
@@ -231,6 +236,10 @@ def check(
     from convkit.checking import check_routes
     from convkit.events import ignore
     from convkit.workers.pool import default_pool
+    if probe:
+        from convkit.probing.checks import probe_routes as routes_of
+    else:
+        from convkit.checking import check_routes as routes_of
 
     with (
         tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
@@ -238,7 +247,7 @@ def check(
     ):
         options = ConvertOptions(inputs=described, via=None if via is None else _target(via), timeout=timeout, install=install)
         return CheckResult(
-            check_routes(
+            routes_of(
                 path,
                 _target(to),
                 options,

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from convkit import routing, sources
+from convkit import readers, routing, sources
 from convkit.artifact import Artifact, PyTorchSource
-from convkit.components import ConversionOutcome, ConversionRequest, Converter
-from convkit.errors import ConversionError
+from convkit.components import ONNX_HOST, ConversionOutcome, ConversionRequest, Converter
+from convkit.errors import ConversionError, ConvkitError
 from convkit.events import Observer, ignore
-from convkit.formats import Format
+from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding, Verdict
 from convkit.options import ConvertOptions
 from convkit.planner import Route
 from convkit.workers.pool import Answer, WorkerPool
 
-__all__ = ["check_routes", "convert_step", "judge"]
+__all__ = ["StaticWalk", "Walk", "check_routes", "convert_step", "judge"]
 
 
 def judge(
@@ -64,50 +65,70 @@ def check_routes(
 ) -> list[tuple[Route, list[Finding] | None]]:
     """What each runnable route's converters say of the model's operators, without converting to the target.
 
-    A route through a hub is imported into the hub's format in the scratch directory (seconds, and the only way to know what
-    the next converter is given), until a converter has gaps.
+    ONNX models are judged by the tables of operators and rewrites, without a framework. Of other sources, a route through a hub
+    is imported into the hub's format in the scratch directory (seconds, and the only way to know what the next converter is
+    given), until a converter has gaps.
 
     Returns:
-        Per route its findings; None where its first converter cannot tell in advance.
+        Per route its findings, up to the first without gaps: those behind it are not taken. None where a route's first converter
+        cannot tell in advance.
     """
+    _warm_up(model, pool)
     artifact, info = sources.identify(model, pytorch)
     artifact = sources.selected(artifact, info, options.converter_options.get("signature"))
     routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
     source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
     # A look installs no more than the best route needs.
     routes = [routes[0], *(r for r in routes[1:] if not r.obstacles)]
-    walk = _Walk(source, options, pool, scratch, {}, {})
-    return [(route, walk.findings(route)) for route in routes]
+    walk = StaticWalk(source, options, pool, scratch)
+    found: list[tuple[Route, list[Finding] | None]] = []
+    for route in routes:
+        found.append((route, walk.findings(route)))
+        if all(f.verdict is not Verdict.GAP for f in found[-1][1] or ()):
+            break
+    return found
+
+
+def _warm_up(model: Path | None, pool: WorkerPool) -> None:
+    """Starts the process that is asked about ONNX models, while this one reads the file."""
+    with suppress(ConvkitError):  # which is told when the file is read
+        if model is not None and readers.identify(model) is Variant.ONNX:
+            pool.worker(ONNX_HOST)
 
 
 @dataclass(frozen=True)
-class _Walk:
-    """The steps that routes share are judged, and taken, once."""
+class Walk:
+    """What a source's routes come to. The steps that routes share are judged, and taken, once.
+
+    Attributes:
+        judged: What the converters have said, by the steps that lead to each.
+        halts: The models in between, by the steps that lead there.
+    """
 
     source: sources.Source
     options: ConvertOptions
     pool: WorkerPool
     scratch: Path
-    judged: dict[tuple[str, ...], list[Finding] | None]
-    halts: dict[tuple[str, ...], Artifact]
+    judged: dict[tuple[str, ...], list[Finding] | None] = field(default_factory=dict)
+    halts: dict[tuple[str, ...], Artifact] = field(default_factory=dict)
 
     def findings(self, route: Route) -> list[Finding] | None:
-        """A route's findings, up to the first converter that has gaps, cannot tell, or is no importer."""
+        """A route's findings, up to the first converter that has gaps, cannot tell, or is not taken."""
         artifact, found = self.source.artifact, None
         for index, step in enumerate(route.steps):
             trail = tuple(route.names[: index + 1])
             output = self.scratch / ("-".join(trail) + step.target.suffix)
             request = ConversionRequest(artifact, output, self.source.artifact.signature, self.source.examples, {})
             if trail not in self.judged:
-                self.judged[trail], _ = judge(step, request, self.pool, self.options.timeout)
+                self.judged[trail] = self.asked(step, request)
             mine = self.judged[trail]
-            if mine is None and not step.is_importer:
+            if mine is None and not self.is_taken(step):
                 return found
             mine = mine or []
             # Of an intermediate model only what is not plain is worth telling: the source's operators are the user's.
             found = mine if found is None else [*found, *(f for f in mine if f.verdict is not Verdict.LEGAL)]
             last = index == len(route.steps) - 1
-            if last or not step.is_importer or any(f.verdict is Verdict.GAP for f in mine):
+            if last or not self.is_taken(step) or any(f.verdict is Verdict.GAP for f in mine):
                 return found
             if trail not in self.halts:
                 try:
@@ -119,3 +140,31 @@ class _Walk:
                 self.halts[trail] = Artifact(step.target, output, self.source.artifact.signature)
             artifact = self.halts[trail]
         return found
+
+    def asked(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
+        """What a converter says of a model; None where it cannot tell in advance."""
+        findings, _ = judge(step, request, self.pool, self.options.timeout)
+        return findings if findings is None else [replace(f, evidence=f.evidence or "trial") for f in findings]
+
+    def is_taken(self, step: Converter) -> bool:
+        """Whether a step is taken to see what the next converter is given."""
+        return step.is_importer
+
+
+class StaticWalk(Walk):
+    """The walk that asks tables, where there are any, in place of a trial, and does not import what it knows the operators of."""
+
+    def asked(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
+        if step.static_host is None:
+            return super().asked(step, request)
+        answer = self.pool.worker(step.static_host).call(
+            "convkit.workers.running:survey",
+            {"module": step.module, "request": request.to_json()},
+            stage="check",
+            component=step.name,
+            timeout=self.options.timeout,
+        )
+        return [Finding.from_json(f) for f in answer.result]
+
+    def is_taken(self, step: Converter) -> bool:
+        return step.is_importer and step.static_host is None

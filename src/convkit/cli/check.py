@@ -22,6 +22,7 @@ _MARKS = {"legal": "ok", "rewritten": "rewritten", "gap": "GAP"}
 Examples:
   convkit check model.onnx --to litert
   convkit check model.onnx
+  convkit check model.pt2 --to executorch --probe
   convkit check --fleet models/ --to executorch --report gaps.html
   convkit check model.onnx --to tfjs --json --report gaps.sarif
 
@@ -37,6 +38,7 @@ Without --to, operators × targets. Exit code 0: some route accepts every operat
 )
 @click.option("--dynamic", multiple=True, metavar="NAME:AXIS=SYMBOL", help="Make a dimension dynamic. Repeatable.")
 @click.option("--via", metavar="FORMAT", help="Only routes through a format.")
+@click.option("--probe", is_flag=True, help="Convert, run and compare every distinct operator alone; kept for the next time.")
 @common.report_option
 @common.run_options
 def command(
@@ -50,6 +52,7 @@ def command(
     fleet: Path | None,
     dynamic: tuple[str, ...],
     via: str | None,
+    probe: bool,
     reports: tuple[Path, ...],
     timeout: float | None,
     as_json: bool,
@@ -72,6 +75,7 @@ def command(
         "weights": weights,
         "trust_pickle": trust_pickle,
         "via": via,
+        "probe": probe,
         "timeout": timeout,
     }
     result: CheckResult | Survey

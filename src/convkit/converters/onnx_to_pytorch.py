@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.components import ONNX_HOST, ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import Checked, Made, node_gap, refused, remember_program
 from convkit.errors import ConversionError
 from convkit.formats import Variant
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["CONVERTER", "check", "convert"]
+__all__ = ["CONVERTER", "check", "convert", "survey"]
 
 CONVERTER = Converter(
     name="onnx-torch",
@@ -33,12 +33,20 @@ CONVERTER = Converter(
     cost=1.0,
     is_importer=True,
     reason="traces the ONNX graph operator by operator; keeps names, weights and dynamic dimensions",
+    static_host=ONNX_HOST,
 )
 
 
 def check(request: ConversionRequest) -> list[Finding]:
     """The verdict on every operator of the model, what only tracing shows included."""
     return _checked.check(request)
+
+
+def survey(request: ConversionRequest) -> list[Finding]:
+    """What the tables of operators and rewrites say of the model, without a trace."""
+    from convkit.legalization.onnx import surveying
+
+    return surveying.survey(request.source.path, "pytorch")
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:

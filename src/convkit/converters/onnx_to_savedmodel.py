@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from convkit.arrays import load_arrays
-from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.components import ONNX_HOST, ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import Checked, Made, node_gap, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
 from convkit.signature import Signature
 
-__all__ = ["CONVERTER", "check", "convert"]
+__all__ = ["CONVERTER", "check", "convert", "survey"]
 
 CONVERTER = Converter(
     name="onnx-tensorflow",
@@ -28,12 +28,20 @@ CONVERTER = Converter(
     host=Host(group="tensorflow", preload=("tensorflow", "onnx_ir", "onnx"), packages=("tensorflow", "onnx", "onnx-ir")),
     cost=0.9,
     reason="traces the ONNX graph operator by operator; keeps names, layouts and dynamic dimensions",
+    static_host=ONNX_HOST,
 )
 
 
 def check(request: ConversionRequest) -> list[Finding]:
     """The verdict on every operator of the model, what only tracing shows included."""
     return _checked.check(request)
+
+
+def survey(request: ConversionRequest) -> list[Finding]:
+    """What the tables of operators and rewrites say of the model, without a trace."""
+    from convkit.legalization.onnx import surveying
+
+    return surveying.survey(request.source.path, "tensorflow")
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.components import ONNX_HOST, ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import Checked, Made, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from convkit.converters import _litert_tracing as tracing
 
-__all__ = ["CONVERTER", "check", "convert"]
+__all__ = ["CONVERTER", "check", "convert", "survey"]
 
 CONVERTER = Converter(
     name="onnx-tflite",
@@ -33,6 +33,7 @@ CONVERTER = Converter(
     ),
     cost=0.9,
     reason="keeps layouts, dtypes and dynamic dimensions; every file has run in LiteRT before it is handed out",
+    static_host=ONNX_HOST,
 )
 
 _HINT = "replace it in the model, or see `convkit plan` for another route"
@@ -49,6 +50,13 @@ def check(request: ConversionRequest) -> list[Finding]:
         ConversionError: The model cannot be read.
     """
     return _checked.check(request)
+
+
+def survey(request: ConversionRequest) -> list[Finding]:
+    """What the tables of operators and rewrites say of the model, without a trace."""
+    from convkit.legalization.onnx import surveying
+
+    return surveying.survey(request.source.path, "litert")
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:

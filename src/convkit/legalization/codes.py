@@ -142,6 +142,25 @@ _ALL = (
         "The reason is the converter's own; another route, or the log that the error names.",
     ),
     Code(
+        "CK112",
+        "probe-not-converted",
+        "error",
+        "An operator alone, as the model has it, is not converted",
+        "A probe made a model of this one operator, with the model's attributes, dtypes and shapes, and the conversion to the"
+        " target failed, though no table of the converter says so.",
+        "Another form of the operator in the model (other attributes, other dtypes, simpler operators), or another route; the"
+        " reason is the converter's own.",
+    ),
+    Code(
+        "CK113",
+        "probe-does-not-run",
+        "error",
+        "An operator alone is converted, and does not run",
+        "A probe made a model of this one operator. The conversion wrote a file, and the target's own runtime does not load or"
+        " run it.",
+        "Another route or another form of the operator. Nothing but a change of the runtime mends the converted file.",
+    ),
+    Code(
         "CK201",
         "rewritten",
         "note",
@@ -156,6 +175,16 @@ _ALL = (
         "An output differs from the source's by more than its tolerance",
         "Both models ran on the same inputs, each in its own runtime.",
         "`--tolerance` if the difference does not matter (the smallest that would have passed is printed); else another route.",
+    ),
+    Code(
+        "CK302",
+        "probe-drift",
+        "error",
+        "An operator alone is converted, runs, and computes something else",
+        "A probe made a model of this one operator, and ran the source and the converted model on the same inputs, each in its"
+        " own runtime. They differ by more than the dtype explains.",
+        "Another route. If the difference does not matter to the model as a whole, `convkit convert` says so: its proof compares"
+        " the model's outputs.",
     ),
 )
 

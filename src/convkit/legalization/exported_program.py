@@ -1,18 +1,14 @@
-"""The operators of a torch exported program, and where in the user's own model they come from. Worker side.
-
-torch.export keeps for each node the stack of modules that it was traced through (`nn_module_stack`) and the Python
-stack (`stack_trace`); both survive `torch.export.save`.
-"""
+"""The operators of a torch exported program, and where in the user's own model they come from. Worker side."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from convkit.legalization.codes import Reason
+from convkit.legalization.places import Place, place
 from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -37,23 +33,6 @@ __all__ = [
 
 NODE_KEY = "onnx_node"
 """Under which a program imported from ONNX keeps, in each node's `custom` metadata, the name of the node in the ONNX file."""
-
-_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-# Frames below the user's own code: the framework's, and convkit's wrapper around the root module.
-_FOREIGN = re.compile(r"(^|[/\\])(torch|convkit[/\\](loading|interpreters))[/\\]")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node comes from: the path of the innermost module ("layers.0.attention"), or the node of the ONNX file that
-    the program was imported from; and "file.py:line".
-    """
-
-    module: str
-    line: str
-
-    def __str__(self) -> str:
-        return f"{self.module} ({self.line})" if self.module and self.line else self.module or self.line
 
 
 def operator_name(target: Any) -> str:
@@ -98,22 +77,8 @@ def place_of(node: torch.fx.Node) -> Place:
     imported = (node.meta.get("custom") or {}).get(NODE_KEY)
     if imported:
         return Place(str(imported), "")
-    module = ""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if stack and not str(stack[-1][0]).startswith("_empty_nn_module_stack"):  # nodes that torch itself inserted
-        module = str(stack[-1][0]).removeprefix("L['self'].")
-        if "ConvkitRoot" in str(stack[0][1]):
-            module = "" if module == "model" else module.removeprefix("model.")
-    return Place(module, _line(node.meta.get("stack_trace") or ""))
-
-
-def _line(stack_trace: str) -> str:
-    """The innermost frame of the user's own code."""
-    frames = [m for m in _FRAME.finditer(stack_trace) if not _FOREIGN.search(m["file"])]
-    if not frames:
-        return ""
-    file = re.split(r"[/\\]", frames[-1]["file"])[-1]
-    return f"{file}:{frames[-1]['line']}"
+    stack = [(str(path), str(kind)) for path, kind in (node.meta.get("nn_module_stack") or {}).values()]
+    return place(stack, node.meta.get("stack_trace") or "")
 
 
 def source_operator(node: torch.fx.Node) -> str:

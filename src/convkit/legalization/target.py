@@ -37,6 +37,8 @@ class Finding:
         where: Places in the user's own model (module path, source line, node name).
         hint: The way out of a gap.
         code: Its kind, see `convkit.legalization.codes`; by default its reason's, else the general one of its verdict.
+        evidence: What it rests on: "registry" (what the installed versions say of themselves), "trial" (the converter was
+            asked to do it) or "probe" (converted, run and compared on its own).
     """
 
     operator: str
@@ -46,6 +48,7 @@ class Finding:
     where: tuple[str, ...] = ()
     hint: str = ""
     code: str = ""
+    evidence: str = ""
 
     def __post_init__(self) -> None:
         if not self.code:
@@ -67,6 +70,7 @@ class Finding:
             "where": list(self.where),
             "hint": self.hint,
             "code": self.code,
+            "evidence": self.evidence,
         }
 
     @classmethod
@@ -79,6 +83,7 @@ class Finding:
             tuple(data.get("where", ())),
             data.get("hint", ""),
             data.get("code", ""),
+            data.get("evidence", ""),
         )
 
 

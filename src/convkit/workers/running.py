@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from convkit.signature import Signature
 
-__all__ = ["check", "convert", "emit", "run"]
+__all__ = ["check", "convert", "emit", "run", "survey"]
 
 _sessions: dict[tuple[Any, ...], Session] = {}
 
@@ -92,3 +92,9 @@ def check(module: str, request: Mapping[str, Any]) -> list[dict[str, Any]] | Non
     if checker is None:
         return None
     return [finding.to_json() for finding in checker(ConversionRequest.from_json(request))]
+
+
+def survey(module: str, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Calls a converter's `survey`, which tells what it can without its framework."""
+    found = importlib.import_module(module).survey(ConversionRequest.from_json(request))
+    return [finding.to_json() for finding in found]

@@ -1,0 +1,180 @@
+"""`convkit check --probe`: the routes of a model, each judged by probes of its operators until one has no gap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convkit import routing, sources
+from convkit.artifact import Artifact, PyTorchSource
+from convkit.checking import Walk
+from convkit.components import ONNX_HOST
+from convkit.events import Event, Observer, ignore
+from convkit.formats import Format, Variant
+from convkit.legalization.target import Finding, Verdict
+from convkit.options import ConvertOptions
+from convkit.planner import Route
+from convkit.probing import programs
+from convkit.probing.cache import Cache, identity
+from convkit.probing.judging import Outcome, judged
+from convkit.probing.reconciling import merged, reconciled
+from convkit.probing.signatures import Described, OperatorSignature
+from convkit.registry import runtime_for
+from convkit.workers.pool import WorkerPool
+
+__all__ = ["HUBS", "probe_routes"]
+
+HUBS = (Variant.ONNX, Variant.EXPORTED_PROGRAM)
+"""Whose models can be taken apart into operators."""
+
+
+def probe_routes(
+    model: Path | None,
+    target: Format,
+    options: ConvertOptions,
+    pytorch: PyTorchSource,
+    pool: WorkerPool,
+    scratch: Path,
+    observe: Observer = ignore,
+) -> list[tuple[Route, list[Finding] | None]]:
+    """What probes say of the routes that a conversion would take, in order, up to the first without gaps.
+
+    A route that starts in another format than a hub's is imported into the hub first.
+
+    Returns:
+        Per route its findings; None where nothing can be told before the conversion (no hub on the way).
+    """
+    artifact, info = sources.identify(model, pytorch)
+    artifact = sources.selected(artifact, info, options.converter_options.get("signature"))
+    routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
+    routing.provision_runtimes((artifact.variant, target.default_variant), options, observe)
+    source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
+    trials = Walk(source, options, pool, scratch)
+    probing = _Probing(trials, target, pool, scratch, options.timeout, observe)
+    found: list[tuple[Route, list[Finding] | None]] = []
+    for route in routes:
+        routing.provision(route, observe)
+        findings = probing.findings(route)
+        found.append((route, findings))
+        if findings is not None and all(f.verdict is not Verdict.GAP for f in findings):
+            break
+    return found
+
+
+@dataclass(frozen=True)
+class _Probing:
+    """One source that is probed on several routes.
+
+    Attributes:
+        trials: What the converters say of the model as a whole, which no operator alone can show.
+    """
+
+    trials: Walk
+    target: Format
+    pool: WorkerPool
+    scratch: Path
+    timeout: float | None
+    observe: Observer
+
+    def findings(self, route: Route) -> list[Finding] | None:
+        """What the converters say of the model as a whole, and what probes say of each operator that reaches a hub."""
+        artifact = self.trials.source.artifact
+        if artifact.variant not in HUBS:
+            return self._behind_importers(route)
+        described = self._described(artifact)
+        cache = Cache.of(identity(artifact.variant, route, self.target))
+        outcomes = self._outcomes(artifact, route, described.signatures, cache)
+        whole = self._whole(route, described.structure, cache)
+        return reconciled(described.signatures, outcomes, whole, is_certain=all(s.static_host for s in route.steps))
+
+    def _behind_importers(self, route: Route) -> list[Finding] | None:
+        """The same for a source that is brought into a hub first; the operators that reach the hub are the hub's."""
+        whole = self.trials.findings(route)
+        if whole is None or any(f.verdict is Verdict.GAP for f in whole):
+            return whole
+        for position in range(1, len(route.steps)):
+            hub = self.trials.halts.get(tuple(route.names[:position]))
+            if hub is not None and hub.variant in HUBS:
+                rest = Route(route.steps[position:])
+                signatures = self._described(hub).signatures
+                outcomes = self._outcomes(hub, rest, signatures, Cache.of(identity(hub.variant, rest, self.target)))
+                told = reconciled(signatures, outcomes, [], is_certain=False)
+                return merged([*(f for f in told if f.verdict is not Verdict.LEGAL), *whole])
+        return whole
+
+    def _whole(self, route: Route, structure: str, cache: Cache) -> list[Finding] | None:
+        """The trial of the whole model; known where a model of the same structure has been tried with made-up inputs."""
+        key = f"model-{structure}" if self.trials.source.given is None else ""
+        if key and (kept := cache.get(key)) is not None and "findings" in kept:
+            found = kept["findings"]
+            return None if found is None else [Finding.from_json(f) for f in found]
+        self.observe(Event("probe", "the model as a whole", running=True))
+        findings = self.trials.findings(route)
+        if key:
+            cache.put(key, {"findings": None if findings is None else [f.to_json() for f in findings]})
+        return findings
+
+    def _outcomes(self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache) -> dict[str, Outcome]:
+        """The verdicts by digest: known ones, and those of probes that are made now."""
+        digests = dict.fromkeys(s.digest for s in signatures if s.digest)
+        known = {digest: outcome for digest in digests if (outcome := _known(cache, digest)) is not None}
+        missing = {s.digest: s for s in signatures if s.digest and s.digest not in known}
+        return {**known, **(self._new(hub, route, list(missing.values()), cache) if missing else {})}
+
+    def _described(self, hub: Artifact) -> Described:
+        if hub.variant is Variant.EXPORTED_PROGRAM:
+            return programs.described(hub.path)
+        answer = self.pool.worker(ONNX_HOST).call(
+            "convkit.probing.onnx_models:described", {"path": str(hub.path)}, stage="check", component="onnx"
+        )
+        return Described.from_json(answer.result)
+
+    def _new(self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache) -> dict[str, Outcome]:
+        """The verdicts on signatures that nothing is known of yet; kept for the next time."""
+        for step in route.steps:
+            self.pool.worker(step.host)
+        files = {s.digest: self.scratch / f"{s.digest}{hub.variant.suffix}" for s in signatures}
+        refused = self._write(hub, signatures, files)
+        outcomes = {}
+        for position, signature in enumerate(signatures):
+            self.observe(Event("probe", f"{signature.operator} ({position + 1} of {len(signatures)})", running=True))
+            if signature.digest in refused:
+                continue
+            file = files[signature.digest]
+            outcome = judged(file, hub.variant, self.target, route, self.pool, self.timeout)
+            outcomes[signature.digest] = outcome
+            cache.put(signature.digest, outcome.to_json())
+            file.unlink(missing_ok=True)
+        return outcomes
+
+    def _write(self, hub: Artifact, signatures: Sequence[OperatorSignature], files: dict[str, Path]) -> dict[str, str]:
+        """Has the one-operator models written; which ones cannot be, and why."""
+        if hub.variant is Variant.ONNX:
+            self.pool.worker(ONNX_HOST).call(
+                "convkit.probing.onnx_models:write",
+                {"path": str(hub.path), "wanted": {s.digest: str(files[s.digest]) for s in signatures}},
+                stage="check",
+                component="onnx",
+            )
+            return {}
+        runtime = runtime_for(hub.variant)
+        assert runtime is not None
+        answer = self.pool.worker(runtime.host).call(
+            "convkit.probing.program_models:write",
+            {
+                "artifact": hub.to_json(),
+                "wanted": {s.digest: (s.node, str(files[s.digest])) for s in signatures},
+            },
+            stage="check",
+            component=runtime.name,
+        )
+        return dict(answer.result)
+
+
+def _known(cache: Cache, digest: str) -> Outcome | None:
+    kept = cache.get(digest)
+    try:
+        return None if kept is None else Outcome.from_json(kept)
+    except (ValueError, LookupError, TypeError):
+        return None

@@ -1,0 +1,176 @@
+"""One-operator programs out of an exported program. Runs in torch's process; `convkit.probing.programs` says which ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convkit.artifact import Artifact
+from convkit.errors import ConversionError
+from convkit.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+__all__ = ["write"]
+
+_LEAST_SIZE = 2
+_UNKNOWN_SIZE = 4
+
+
+def write(artifact: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Writes the programs of some nodes.
+
+    Args:
+        artifact: The exported program, as JSON.
+        wanted: By digest the node's name and the file to write.
+
+    Returns:
+        By digest why a program cannot be made, where it cannot.
+    """
+    from convkit.loading import pytorch as loading
+    from convkit.loading import pytorch_capture
+
+    program = loading.exported_program(Artifact.from_json(artifact))
+    nodes = {node.name: node for node in program.graph.nodes}
+    refused = {}
+    for digest, (name, file) in wanted.items():
+        try:
+            module, signature, feeds = _Cut(program, nodes[name]).model()
+            exported = pytorch_capture.export(module, signature, feeds, checked=True)
+            pytorch_capture.save(exported, signature, Path(file))
+        except (ConversionError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            refused[digest] = f"{type(error).__name__}: {error}"
+    return refused
+
+
+class _Cut:
+    """One node and the shape arithmetic that it needs, as a module."""
+
+    def __init__(self, program: torch.export.ExportedProgram, node: torch.fx.Node) -> None:
+        import torch
+
+        self._program, self._node = program, node
+        self._root = torch.nn.Module()
+        self._graph = torch.fx.Graph()
+        self._copies: dict[torch.fx.Node, torch.fx.Node] = {}
+        self._inputs: list[tuple[TensorSpec, np.ndarray]] = []
+        signature = program.graph_signature
+        self._held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self._held |= signature.inputs_to_lifted_tensor_constants
+
+    def model(self) -> tuple[torch.nn.Module, Signature, dict[str, np.ndarray]]:
+        """A module that computes the node, its signature, and an example of every input."""
+        import torch
+
+        result = self._copied(self._node)
+        value = self._node.meta["val"]
+        outputs = [result]
+        if isinstance(value, tuple | list):
+            picked = [k for k, v in enumerate(value) if isinstance(v, torch.Tensor)]
+            outputs = [self._graph.call_function(_getitem(), (result, k)) for k in picked]
+        self._graph.output(tuple(outputs))
+        # torch.fx wants placeholders first, in the order of the arguments.
+        module = torch.fx.GraphModule(self._root, self._graph).eval()
+        specs = tuple(TensorSpec(f"y{k}", "float32", None) for k in range(len(outputs)))
+        return module, Signature(tuple(s for s, _ in self._inputs), specs), {s.name: a for s, a in self._inputs}
+
+    def _copied(self, node: torch.fx.Node) -> torch.fx.Node:
+        """The node's copy in the new graph; tensors that it takes become inputs or constants."""
+        import torch
+
+        if node not in self._copies:
+            if node is not self._node and _is_tensor(node):
+                self._copies[node] = self._edge(node)
+            elif node.op == "get_attr":
+                setattr(self._root, str(node.target), getattr(self._program.graph_module, str(node.target)))
+                self._copies[node] = self._graph.get_attr(str(node.target))
+            elif node.op != "call_function":
+                raise ValueError(f"{node.name} is no operator")
+            else:
+                arguments = torch.fx.map_arg((node.args, node.kwargs), self._copied)
+                args, kwargs = self._unaliased(node, arguments[0]), arguments[1]
+                self._copies[node] = self._graph.call_function(node.target, args, kwargs)
+        return self._copies[node]
+
+    def _unaliased(self, node: torch.fx.Node, args: Any) -> Any:
+        """What an operator writes to is a copy: an input of a program is only read."""
+        import torch
+
+        target = node.target
+        if isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable and args:
+            return (self._graph.call_function(torch.ops.aten.clone.default, (args[0],)), *args[1:])
+        return args
+
+    def _edge(self, node: torch.fx.Node) -> torch.fx.Node:
+        """An input with the tensor's dtype and shape, or a made-up constant."""
+        from convkit.loading import pytorch as loading
+
+        value = node.meta["val"]
+        if node.name in self._held:
+            name = f"weight_{len(self._copies)}"
+            self._root.register_buffer(name, _made_up(value, node.name.endswith("var")))
+            return self._graph.get_attr(name)
+        name = f"x{len(self._inputs)}"
+        dims = [size if isinstance(size, int) else str(size) for size in value.shape]
+        if any(isinstance(d, str) and not d.isidentifier() for d in dims) or self._has_expressions():
+            dims = [_hint(size) for size in value.shape]
+        spec = TensorSpec(name, loading.dtype_name(value.dtype), tuple(dims))
+        sizes = {str(size): _hint(size) for size in value.shape if not isinstance(size, int)}
+        self._inputs.append((spec, _zeros(spec, sizes)))
+        first = next((n for n in self._graph.nodes if n.op != "placeholder"), None)
+        if first is None:
+            return self._graph.placeholder(name)
+        with self._graph.inserting_before(first):
+            return self._graph.placeholder(name)
+
+    def _has_expressions(self) -> bool:
+        """Whether a tensor around the node has a size that is computed (`2*batch`): then all sizes are fixed, as none could be
+        told apart from the others.
+        """
+        import torch
+
+        around = [n for n in self._node.all_input_nodes if _is_tensor(n)]
+        sizes = [size for n in around for size in n.meta["val"].shape if isinstance(size, torch.SymInt)]
+        return any(not str(size).isidentifier() for size in sizes)
+
+
+def _getitem() -> Any:
+    import operator
+
+    return operator.getitem
+
+
+def _is_tensor(node: torch.fx.Node) -> bool:
+    import torch
+
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def _hint(size: Any) -> int:
+    """The size that a symbol had when the model was exported, at least 2: of a size of 1 torch makes an assumption."""
+    if isinstance(size, int):
+        return size
+    hint = size.node.hint
+    return max(_LEAST_SIZE, int(hint)) if isinstance(hint, int) else _UNKNOWN_SIZE
+
+
+def _zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> np.ndarray:
+    import numpy as np
+
+    return np.zeros(spec.concrete(sizes, _UNKNOWN_SIZE), "float32" if spec.dtype == "bfloat16" else spec.dtype)
+
+
+def _made_up(value: torch.Tensor, positive: bool) -> torch.Tensor:
+    """A constant of that dtype and shape, the same one every time; zeros where it may be indices."""
+    import torch
+
+    shape = [_hint(size) for size in value.shape]
+    if not value.dtype.is_floating_point:
+        return torch.zeros(shape, dtype=value.dtype)
+    generator = torch.Generator().manual_seed(len(shape))
+    made = torch.randn(shape, generator=generator)
+    fan = max(1, made[0].numel() if made.dim() > 1 else 1)
+    return (made.abs() + 0.1 if positive else made / fan**0.5).to(value.dtype)
