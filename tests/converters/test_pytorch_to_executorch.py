@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,56 @@ def test_a_result_whose_size_the_data_tell_is_planned_at_its_bound(scores: list[
     feeds = np.asarray(scores, np.float32).reshape(2, 2)
     (got,) = session(tmp_path / "m.pte", signature).run({"scores": feeds}).values()
     np.testing.assert_array_equal(got, np.argwhere(feeds > 0) * 2)
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.to("cpu", torch.float64, non_blocking=True) * 2,
+        lambda x: torch.gather(x, 1, torch.tensor([[2, 0], [1, 1]], dtype=torch.int32)),
+        lambda x: torch.log_softmax(x, 1, torch.float64),
+        lambda x: torch.ops.aten.max_pool2d_with_indices_backward(
+            torch.ones(1, 1, 1, 2), x[None, None], [2, 2], [2, 2], [0, 0], [1, 1], True, torch.tensor([[[[3, 2]]]])
+        ),
+    ],
+    ids=["a copy that does not block", "narrow indices", "float64", "a gradient"],
+)
+def test_what_a_kernel_does_not_take_is_brought_to_what_it_takes(
+    function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
+    """Each is an error of the kernel at run time (0x12), or wrong, in executorch 1.4.1."""
+    x = torch.tensor([[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]])
+    expected = function(x)
+    dtype, shape = str(expected.dtype).removeprefix("torch."), ",".join(map(str, expected.shape))
+    signature = Signature((parse_spec("x:float32[2,3]"),), (parse_spec(f"y:{dtype}[{shape}]"),))
+    source = models.saved(Function(function), signature, tmp_path / "m.pt2")
+    assert not any(f.verdict is Verdict.GAP for f in converter.check(ConversionRequest(source, tmp_path / "x", signature)))
+    converted(source, tmp_path / "m.pte")
+    (got,) = session(tmp_path / "m.pte", signature).run({"x": x.numpy()}).values()
+    np.testing.assert_allclose(got, expected.numpy(), rtol=1e-6)
+
+
+def test_splits_at_places_from_the_data_are_refused(tmp_path: Path) -> None:
+    class Split(nn.Module):
+        def forward(self, x: torch.Tensor, places: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return torch.tensor_split(x, places)
+
+    inputs = (torch.randn(6), torch.tensor([2, 3]))
+    signature = Signature(
+        (parse_spec("x:float32[6]"), parse_spec("places:int64[2]")), tuple(parse_spec(f"y{i}:float32[n{i}]") for i in range(3))
+    )
+    path = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(Split(), inputs), path)
+    request = ConversionRequest(Artifact(Variant.EXPORTED_PROGRAM, path, signature), tmp_path / "m.pte", signature)
+    (gap,) = [f for f in converter.check(request) if f.verdict is Verdict.GAP]
+    assert gap.operator == "aten.tensor_split.tensor_indices_or_sections"
+    assert "depends on the data" in gap.reason

@@ -68,6 +68,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     from convkit.converters import _executorch_lowering as lowering
     from convkit.legalization import executorch as target
     from convkit.legalization import exported_program as programs
+    from convkit.legalization.executorch_repairs import repaired
     from convkit.loading import pytorch as loading
     from convkit.readers.executorch import SIGNATURE_METHOD
 
@@ -82,7 +83,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         source = loading.exported_program(request.source)
         examples = _examples(request, source)
         sizes = {} if examples is None else _sizes(signature, examples)
-        program, repairs = target.repaired(source)
+        program, repairs = repaired(source)
         names = _symbols(program, signature)
         with target.isolated(program):
             bounds = target.bound(program, names, limit, sizes)

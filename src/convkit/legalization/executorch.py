@@ -1,11 +1,8 @@
-"""What ExecuTorch's ahead-of-time compiler and its portable runtime accept, and repairs of programs that break it. Worker side.
-
-Every repair works on a copy of the program and answers a defect of executorch 1.4.1 that is named where it is repaired.
-"""
+"""What ExecuTorch's ahead-of-time compiler and its portable runtime accept. Worker side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,12 +15,13 @@ from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "repaired", "target", "unsupported"]
+__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "legalized", "target", "unsupported"]
 
 _kept: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
 
-# Its kernel exists, and gives its result in another dimension order than it promises (executorch 1.4.1).
-_BROKEN = frozenset({"aten.nonzero.default"})
+# Their kernels exist. The first gives its result in another dimension order than it promises, the second takes other windows
+# than torch where the last ones are cut off (executorch 1.4.1).
+_BROKEN = frozenset({"aten.nonzero.default", "aten.max_pool2d_with_indices_backward.default"})
 
 # Operators that the compiler itself writes out rightly.
 _WRITTEN_OUT = frozenset(
@@ -94,6 +92,8 @@ def kernels() -> frozenset[str]:
 NO_KERNEL = Reason("ExecuTorch has no kernel for it, and torch no decomposition", "CK107")
 _UNSIGNED = "ExecuTorch's kernels do not compute with {}"
 _UNBOUNDED = (1 << 63) - 1
+_PLACED_BY_DATA = frozenset({"aten.tensor_split.tensor_indices_or_sections"})
+_UNPLACED = Reason("where its results begin depends on the data, which the compiler cannot trace", "CK105")
 _UNPLANNED = Reason("how large its result is depends on the data, and ExecuTorch plans its memory ahead", "CK105")
 
 
@@ -104,7 +104,7 @@ def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, st
     Operators that the XNNPACK delegate may take are not among them.
     """
     found = {node: reason for node in programs.calls(program) if (reason := _refusal_of_values(node))}
-    return found | dict.fromkeys(_legalized(program)[1], NO_KERNEL) | programs.random_nodes(program)
+    return found | dict.fromkeys(legalized(program)[1], NO_KERNEL) | programs.random_nodes(program)
 
 
 def _refusal_of_values(node: torch.fx.Node) -> str:
@@ -117,6 +117,8 @@ def _refusal_of_values(node: torch.fx.Node) -> str:
         # torch itself stores these and computes with them hardly anywhere; no portable kernel takes them.
         if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
             return Reason(_UNSIGNED.format(str(tensor.dtype).removeprefix("torch.")), "CK102")
+    if str(node.target) in _PLACED_BY_DATA:
+        return _UNPLACED
     return _UNPLANNED if any(_is_unplanned(t) for t in tensors) else ""
 
 
@@ -135,18 +137,37 @@ def _is_unplanned(tensor: torch.Tensor) -> bool:
     return False
 
 
+def _is_not_double(x: torch.Tensor, *_: Any, **__: Any) -> bool:
+    import torch
+
+    return x.dtype is not torch.float64
+
+
+def _has_wide_index(x: torch.Tensor, dim: int, index: torch.Tensor, *_: Any, **__: Any) -> bool:
+    import torch
+
+    return index.dtype is torch.int64
+
+
+# Kernels that take some dtypes only, and fail at run time with the rest (error 0x12).
+_FORMS: Mapping[str, Callable[..., bool]] = {
+    "aten._log_softmax.default": _is_not_double,
+    "aten.gather.default": _has_wide_index,
+}
+
+
 @cache
 def target() -> TorchTarget:
     """What the runtime has a kernel for, or the compiler takes care of."""
     delegated = _delegated_names()
 
     def accepts(operator: torch._ops.OpOverload) -> bool:
-        return str(operator) in _WRITTEN_OUT or (str(operator) not in _BROKEN and _has_kernel(operator, delegated))
+        return str(operator) in _WRITTEN_OUT or _has_kernel(operator, delegated)
 
-    return TorchTarget("executorch", accepts)
+    return TorchTarget("executorch", accepts, _FORMS)
 
 
-def _legalized(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, list[torch.fx.Node]]:
+def legalized(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, list[torch.fx.Node]]:
     """The program with operators written out that the runtime has no kernel for, and the nodes that no kernel is left for.
 
     The result is kept as long as the program is.
@@ -163,11 +184,10 @@ def _legalize(program: torch.export.ExportedProgram) -> tuple[torch.export.Expor
     ready = written_out(program, target())
     if all(str(node.target) in _COMPOSITES for node in _without_kernel(ready)):
         return ready, []
-    left = _without_kernel(ready.run_decompositions(_default_decomposition_table()))
-    if needed(left, target()):  # hidden until torch's decompositions have run
-        ready = written_out(program, target(), _default_decomposition_table())
-        left = _without_kernel(ready)
-    return ready, left
+    decomposed = ready.run_decompositions(_default_decomposition_table())
+    if needed(programs.calls(decomposed), target()):  # hidden until torch's decompositions have run
+        ready = decomposed = written_out(program, target(), _default_decomposition_table())
+    return ready, _without_kernel(decomposed)
 
 
 def _without_kernel(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
@@ -199,6 +219,8 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
 
     if operator is torch.ops.aten.view.dtype:  # another reading of the same bits; a view by name only
         return False
+    if str(operator) in _BROKEN:
+        return False
     if operator._schema.is_mutable:  # a program that writes to its state is made functional before it is compiled
         plain = getattr(getattr(torch.ops, operator.namespace), operator._opname.removesuffix("_"), None)
         functional = getattr(plain, operator._overloadname, None)
@@ -214,90 +236,6 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
         # No out variant: the compiler knows the core operators of that kind, and no others.
         return operator.namespace == "aten" and torch.Tag.core in operator.tags
     return name in kernels()
-
-
-def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
-    changed = programs.copied(_legalized(program)[0])
-    notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_inputs(changed))
-    return changed, tuple(n for n in notes if n)
-
-
-def _legal_names(program: Any) -> str:
-    """Weights called `0.weight` (a root nn.Sequential) break XNNPACK's batch norm fusion: pytorch/executorch#21541."""
-    from dataclasses import replace
-
-    def renamed(name: str | None) -> str | None:
-        return f"model.{name}" if name is not None and name[:1].isdigit() else name
-
-    old = [*program._state_dict, *program._constants]
-    if not any(name[:1].isdigit() for name in old):
-        return ""
-    signature = program._graph_signature
-    program._graph_signature = replace(
-        signature,
-        input_specs=[replace(s, target=renamed(s.target)) for s in signature.input_specs],
-        output_specs=[replace(s, target=renamed(s.target)) for s in signature.output_specs],
-    )
-    program._state_dict = {renamed(k): v for k, v in program._state_dict.items()}
-    program._constants = {renamed(k): v for k, v in program._constants.items()}
-    return "weights whose names start with a digit got the prefix 'model.' (pytorch/executorch#21541)"
-
-
-def _explicit_strides(program: Any) -> str:
-    """`max_pool2d` without stride is an IndexError in XNNPACK's partitioner: pytorch/executorch#21488."""
-    import torch
-
-    aten = torch.ops.aten
-    targets = {aten.max_pool2d.default, aten.max_pool2d_with_indices.default}
-    count = 0
-    for node in programs.calls(program):
-        if node.target in targets and (len(node.args) < 3 or not node.args[2]):
-            node.args = (*node.args[:2], list(node.args[1]), *node.args[3:])
-            count += 1
-    return f"{count} max_pool2d got their default stride written out (pytorch/executorch#21488)" if count else ""
-
-
-def _unchanged_inputs(program: Any) -> str:
-    """Leaves out the new values of inputs that the model changes in place: the compiler would make outputs of them."""
-    from dataclasses import replace
-
-    from torch.export.graph_signature import OutputKind
-
-    signature = program._graph_signature
-    updates = [spec.kind is OutputKind.USER_INPUT_MUTATION for spec in signature.output_specs]
-    if not any(updates):
-        return ""
-    output = program.graph.output_node()
-    output.args = (tuple(value for value, is_update in zip(output.args[0], updates, strict=True) if not is_update),)
-    specs = [spec for spec, is_update in zip(signature.output_specs, updates, strict=True) if not is_update]
-    program._graph_signature = replace(signature, output_specs=specs)
-    program.graph.eliminate_dead_code()
-    program.graph_module.recompile()
-    return f"{sum(updates)} inputs that the model changes in place stay what they are"
-
-
-def _contiguous_inputs(program: Any) -> str:
-    """Inputs become contiguous, as the runtime's caller gives them.
-
-    A program remembers the strides of its example: 0 after `expand`, which the compiler refuses ("0 in strides is not
-    supported"), or channels last, which makes the runtime refuse contiguous inputs (error 0x12).
-    """
-    import torch
-    from torch.fx.experimental.symbolic_shapes import statically_known_true
-
-    users = set(program.graph_signature.user_inputs)
-    names = []
-    for node in program.graph.nodes:
-        value = node.meta.get("val")
-        if node.op != "placeholder" or node.name not in users or not isinstance(value, torch.Tensor):
-            continue
-        with value.fake_mode:
-            plain = torch.empty(value.shape, dtype=value.dtype, device=value.device)
-        if not all(statically_known_true(a == b) for a, b in zip(value.stride(), plain.stride(), strict=True)):
-            node.meta["val"] = plain
-            names.append(node.name)
-    return f"{', '.join(names)}: taken as contiguous, the program's example was not" if names else ""
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -147,20 +147,51 @@ def state_updates(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     return found
 
 
-def random_nodes(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
-    """The nodes that drop elements at random, because the model was exported in training; no target does, without a word."""
-    import torch
+# Operators that drop elements, and the arguments that all have to be set for that.
+_DROPS: Mapping[str, Sequence[str]] = {
+    "_fused_dropout": ["p"], "alpha_dropout": ["p", "train"], "dropout": ["p", "train"], "feature_dropout": ["p", "train"],
+    "native_dropout": ["p", "train"], "rrelu": ["training"], "scaled_dot_product_attention": ["dropout_p"],
+}  # fmt: skip
+_DRAWS = ("bernoulli", "multinomial", "normal", "poisson", "rand", "uniform")
+_DROPPING = "it is random in training: call eval() on the model before it is exported"
+_DRAWING = "it draws random numbers, which no two runs agree on: make them an input of the model"
 
-    reason = "it is random in training: call eval() on the model before it is exported"
-    at = {"dropout": 2, "feature_dropout": 2, "alpha_dropout": 2, "native_dropout": 2, "rrelu": 3, "_fused_dropout": None}
+
+def random_nodes(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
+    """The nodes whose results are random, in training or always, and reach an output; no target does what they do twice."""
     found = {}
     for node in calls(program):
-        if isinstance(node.target, torch._ops.OpOverload) and (name := node.target._opname.rstrip("_")) in at:
-            position = at[name]
-            is_training = position is None or (node.args[position] if len(node.args) > position else node.kwargs.get("training"))
-            if is_training and (name == "rrelu" or node.args[1] != 0):
-                found[node] = reason
+        name = getattr(node.target, "_opname", "").rstrip("_")
+        if name in _DROPS and all(_argument(node, wanted) for wanted in _DROPS[name]):
+            found[node] = _DROPPING
+        elif name.startswith(_DRAWS) and _is_seeded(node) and _is_used(node):
+            found[node] = _DRAWING
     return found
+
+
+def _argument(node: torch.fx.Node, name: str) -> Any:
+    """An argument by its name, the operator's default where it is not given."""
+    place, argument = next((n, a) for n, a in enumerate(node.target._schema.arguments) if a.name == name)
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, argument.default_value)
+
+
+def _is_seeded(node: torch.fx.Node) -> bool:
+    import torch
+
+    return isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+
+
+def _is_used(node: torch.fx.Node) -> bool:
+    """Whether an output depends on a node: a module may draw what it uses in training only (layer dropout)."""
+    seen, ahead = set(), [node]
+    while ahead:
+        for user in ahead.pop().users:
+            if user.op == "output":
+                return True
+            if user not in seen:
+                seen.add(user)
+                ahead.append(user)
+    return False
 
 
 @contextmanager

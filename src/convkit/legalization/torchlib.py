@@ -190,9 +190,15 @@ def unsupported(program: torch.export.ExportedProgram, opset: int) -> list[torch
         and (
             not table.is_registered(node.target)
             if isinstance(node.target, torch._ops.HigherOrderOperator)
-            else _dispatching.dispatch(node, table)[0] is None
+            else _dispatching.dispatch(node, table)[0] is None or _gives_empty_statistics(node)
         )
     ]
+
+
+def _gives_empty_statistics(node: torch.fx.Node) -> bool:
+    """Whether it is a batch norm outside training whose saved statistics are read: torch's are empty, torchlib's are not."""
+    plain = "aten._native_batch_norm_legit_no_training.default"
+    return str(node.target) == plain and any(user.args[1] for user in node.users if user.users)
 
 
 def _is_onnx_operator(target: Any) -> bool:

@@ -57,6 +57,7 @@ SELECTING: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("narrow_copy.default", [volume(3, 5), 1, 2, 3], {}),
     ("masked_scatter.default", [TIES, TIES > 1, volume(12)], {}),
     ("masked_scatter.default", [TIES, torch.zeros(5, dtype=torch.bool), volume(12)], {}),
+    ("gather.default", [TIES, 1, INDEX.to(torch.int32)], {}),
 ]
 
 SCATTERING: list[tuple[str, list[Any], dict[str, Any]]] = [

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_operators import NAN, assert_decomposition, volume
 
-from convkit.legalization.torch import windows
+from convkit.legalization.torch import pooling, windows
 
 WEIGHT = volume(4, 2, 3, 2, 3)
 GRID = volume(2, 3, 4, 2, 3) * 1.2
@@ -93,3 +93,11 @@ def test_the_places_of_a_maximum_count_in_the_whole_plane(rank: int) -> None:
     found = windows.max_pool_with_places(x, [3] * rank, [2] * rank, [1] * rank, rank=rank)
     torch.testing.assert_close(found[0], wanted[0])
     torch.testing.assert_close(found[1], wanted[1])
+
+
+def test_a_gradient_goes_to_the_places_of_the_maxima() -> None:
+    x, window = volume(1, 2, 3, 6), ([3, 3], [2, 2], [0, 0], [1, 1], True)
+    values, places = torch.ops.aten.max_pool2d_with_indices(x, *window)
+    gradient = volume(*values.shape, seed=1)
+    wanted = torch.ops.aten.max_pool2d_with_indices_backward(gradient, x, *window, places)
+    torch.testing.assert_close(pooling.max_pool2d_with_indices_backward(gradient, x, *window, places), wanted)

@@ -141,3 +141,11 @@ def _fractional_starts(sample: torch.Tensor, size: int, kernel: int, count: int)
     numbers = torch.arange(count - 1, dtype=sample.dtype)
     starts = ((numbers + sample) * alpha).to(torch.int64) - (sample * alpha).to(torch.int64)
     return torch.cat([starts, last], -1)
+
+
+@decomposes("max_pool2d_with_indices_backward.default", reason="adds every gradient to the place of its largest element")
+def max_pool2d_with_indices_backward(gradient: torch.Tensor, x: torch.Tensor, *window: Any) -> Any:
+    """The gradient of a pooling: the last of the window's arguments says where in the flat plane each largest element is."""
+    places = window[-1]
+    nothing = (x * 0).flatten(-2)
+    return nothing.scatter_add(-1, places.flatten(-2), gradient.flatten(-2)).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Writing to computed places: scatters and reductions by index or by segment."""
+"""Reading from and writing to computed places: scatters and reductions by index or by segment."""
 
 from __future__ import annotations
 
@@ -270,3 +270,11 @@ def masked_scatter(x: torch.Tensor, mask: torch.Tensor, source: torch.Tensor) ->
     number = mask.reshape(-1).to(torch.int64).cumsum(0) - 1
     taken = source.reshape(-1).index_select(0, number.clamp_min(0)).reshape(x.shape)
     return torch.where(mask, taken, x)
+
+
+@decomposes("gather.default", reason="takes indices of 64 bits")
+def gather(x: torch.Tensor, dim: int, index: torch.Tensor, *, sparse_grad: bool = False) -> Any:
+    """The elements at indices along an axis."""
+    import torch
+
+    return NotImplemented if index.dtype is torch.int64 else x.gather(dim, index.to(torch.int64))
