@@ -18,18 +18,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convkit.probing.onnx_weights import KEPT_INTEGERS, Weight, elements, is_floating, told
 from convkit.probing.signatures import Described, OperatorSignature
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
 __all__ = ["described", "write"]
 
-_KEPT_FLOATS = 8
-_KEPT_INTEGERS = 4096
-_LARGEST_LOOK = 1 << 16
-"""Elements up to which the values of a weight are looked at (for their sign and their range)."""
 _LARGEST_DATA = 1024
 """Elements up to which a constant is handed to shape inference as data."""
 _LONGEST_CHAIN = 64
@@ -38,11 +34,6 @@ _MOST_PLACES = 20
 
 _RANDOM = frozenset(("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"))
 _SHAPES = frozenset(("Shape", "Size"))
-# What must not be negative, where its values are not at hand.
-_POSITIVE = {
-    ("BatchNormalization", 4), ("DequantizeLinear", 1), ("QuantizeLinear", 1), ("QLinearConv", 1), ("QLinearConv", 4),
-    ("QLinearConv", 6), ("QLinearMatMul", 1), ("QLinearMatMul", 4), ("QLinearMatMul", 6),
-}  # fmt: skip
 
 
 def described(path: str) -> dict[str, Any]:
@@ -73,7 +64,7 @@ class _Probe:
     operator: str
     digest: str = ""
     model: onnx.ModelProto | None = None
-    generated: list[_Weight] = field(default_factory=list)
+    generated: list[Weight] = field(default_factory=list)
     obstacle: str = ""
     where: list[str] = field(default_factory=list)
 
@@ -91,36 +82,6 @@ class _Probe:
         model.CopyFrom(self.model)
         model.graph.initializer.extend(onnx.numpy_helper.from_array(w.array(), w.name) for w in self.generated)
         return model
-
-
-@dataclass(frozen=True)
-class _Weight:
-    """A constant of which not the values count.
-
-    Attributes:
-        limits: Least and largest value of integers.
-        positive: Whether no value is negative.
-    """
-
-    name: str
-    element: int
-    shape: tuple[int, ...]
-    limits: tuple[int, int] | None
-    positive: bool
-
-    def array(self) -> np.ndarray:
-        import numpy as np
-        import onnx
-
-        generator = np.random.default_rng([self.element, *self.shape, *self.name.encode()])
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(self.element)
-        if self.element == onnx.TensorProto.BOOL:
-            return generator.random(self.shape) < 0.5
-        if self.limits is not None:
-            return generator.integers(*self.limits, self.shape, endpoint=True).astype(dtype)
-        fan = max(1, int(np.prod(self.shape[1:] if len(self.shape) > 2 else self.shape[:1])))
-        values = generator.standard_normal(self.shape, np.float32)
-        return (np.abs(values) + 0.1 if self.positive else values / fan**0.5).astype(dtype)
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -174,8 +135,8 @@ class _Walk:
         for name in sorted(self._constants):
             tensor = self._constants[name]
             digest.update(f"{name} {tensor.data_type} {list(tensor.dims)}".encode())
-            integral = tensor.data_type not in _floats() and tensor.data_location != onnx.TensorProto.EXTERNAL
-            if integral and _elements(tensor.dims) <= _KEPT_INTEGERS:
+            integral = not is_floating(tensor.data_type) and tensor.data_location != onnx.TensorProto.EXTERNAL
+            if integral and elements(tensor.dims) <= KEPT_INTEGERS:
                 digest.update(tensor.SerializeToString(deterministic=True))
         return digest.hexdigest()[:32]
 
@@ -219,10 +180,12 @@ class _Walk:
         generated = []
         for n in outer:
             if n in self._constants:
-                weight = self._weight(n, renamed[n], node)
+                weight = told(
+                    self._constants[n], renamed[n], [(node.op_type, k) for k, name in enumerate(node.input) if name == n]
+                )
                 if weight is None:
                     return None
-                if isinstance(weight, _Weight):
+                if isinstance(weight, Weight):
                     generated.append(weight)
                 else:
                     graph.initializer.append(weight)
@@ -246,44 +209,9 @@ class _Walk:
         if not all(value.type.tensor_type.HasField("shape") for value in graph.output):
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
             del model.graph.value_info[:]
-        told = json.dumps([(w.element, w.shape, w.limits, w.positive) for w in generated])
-        digest = hashlib.sha256(model.SerializeToString(deterministic=True) + told.encode()).hexdigest()[:32]
+        weights = json.dumps([(w.element, w.shape, w.limits, w.positive) for w in generated])
+        digest = hashlib.sha256(model.SerializeToString(deterministic=True) + weights.encode()).hexdigest()[:32]
         return _Probe(name, digest, model, generated)
-
-    def _weight(self, name: str, renamed: str, user: onnx.NodeProto) -> onnx.TensorProto | _Weight | None:
-        """A constant as it is, or what counts of it; None where it can be neither."""
-        import onnx
-
-        tensor = self._constants[name]
-        shape = tuple(tensor.dims)
-        count = _elements(shape)
-        external = tensor.data_location == onnx.TensorProto.EXTERNAL
-        floating = tensor.data_type in _floats()
-        plain = floating or tensor.data_type in _integers() or tensor.data_type == onnx.TensorProto.BOOL
-        if not external and (count <= (_KEPT_FLOATS if floating else _KEPT_INTEGERS) or not plain):
-            if count > _LARGEST_LOOK:
-                return None
-            kept = onnx.TensorProto()
-            kept.CopyFrom(tensor)
-            kept.name = renamed
-            kept.doc_string = ""
-            return kept
-        if not plain:
-            return None
-        positive, limits = False, None
-        if not external and count <= _LARGEST_LOOK:
-            array = onnx.numpy_helper.to_array(tensor)
-            positive = bool((array >= 0).all())
-            limits = None if floating else (int(array.min()), int(array.max()))
-        elif floating:
-            positive = any((user.op_type, k) in _POSITIVE for k, n in enumerate(user.input) if n == name)
-        else:
-            narrow = tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
-            signed = tensor.data_type == onnx.TensorProto.INT8
-            limits = ((-127, 127) if signed else (0, 255)) if narrow else (0, 0)
-        if tensor.data_type == onnx.TensorProto.BOOL:
-            limits, positive = None, False
-        return _Weight(renamed, tensor.data_type, shape, limits, positive)
 
     def _is_size(self, name: str) -> bool:
         """Whether a value may be a size, a shape, an axis: few numbers, of rank 0 or 1."""
@@ -327,7 +255,7 @@ class _Walk:
                 if (value.name, axis) in sizes:
                     dim.dim_value = sizes[value.name, axis]
         for name, tensor in self._constants.items():
-            small = _elements(tensor.dims) <= _LARGEST_DATA and tensor.data_location != onnx.TensorProto.EXTERNAL
+            small = elements(tensor.dims) <= _LARGEST_DATA and tensor.data_location != onnx.TensorProto.EXTERNAL
             if small:
                 graph.initializer.add().CopyFrom(tensor)
                 graph.initializer[-1].name = name
@@ -440,26 +368,3 @@ def _declared(
         else:
             return None
     return onnx.helper.make_tensor_value_info(name, tensor.elem_type, dims)
-
-
-def _elements(dims: Iterable[int]) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim
-    return count
-
-
-def _floats() -> tuple[int, ...]:
-    import onnx
-
-    kinds = onnx.TensorProto
-    return (kinds.FLOAT, kinds.DOUBLE, kinds.FLOAT16, kinds.BFLOAT16)
-
-
-def _integers() -> tuple[int, ...]:
-    import onnx
-
-    kinds = onnx.TensorProto
-    return (
-        kinds.INT8, kinds.INT16, kinds.INT32, kinds.INT64, kinds.UINT8, kinds.UINT16, kinds.UINT32, kinds.UINT64,
-    )  # fmt: skip
