@@ -364,8 +364,12 @@ def _tfjs(writer: _Writer, models: dict[str, bytes]) -> None:
         (folder / "model.json").write_text(text if isinstance(text, str) else json.dumps(text))
         writer.expect(name, folder, why, **expected)
 
-    for name, location in {"parents": "../w.bin", "absolute": "/etc/passwd", "url": "https://example.org/w.bin"}.items():
-        add(f"tfjs_{name}", tfjs_model([location]), f"weights at {location}", says="outside")
+    outside = {
+        "parents": "../w.bin", "absolute": "/etc/passwd", "url": "https://example.org/w.bin", "file_url": "file:///etc/hostname",
+        "inner_parents": "sub/../../w.bin", "windows": "C:\\w.bin", "network": "\\\\host\\w.bin", "nowhere": "",
+    }  # fmt: skip
+    for name, location in outside.items():
+        add(f"tfjs_{name}", tfjs_model([location]), f"weights at {location!r}", says="outside")
     add("tfjs_missing", tfjs_model(["gone.bin"]), "a shard that is not there", says="gone.bin")
     add("tfjs_short", tfjs_model(["w.bin"]), "a shard that is too short", shard=12, says="16 bytes")
     add("tfjs_long", tfjs_model(["w.bin"]), "a shard that is too long", shard=20, says="16 bytes")
@@ -377,6 +381,42 @@ def _tfjs(writer: _Writer, models: dict[str, bytes]) -> None:
     add("tfjs_null_topology", good.replace('"node": [', '"nodes": ['), "a topology without nodes")
     add("tfjs_link", tfjs_model(["link.bin"]), "a shard behind a link that leaves the directory", says="link")
     (writer.directory / "tfjs_link" / "link.bin").symlink_to("/etc/hostname")
+    add("tfjs_linked_folder", tfjs_model(["etc/hostname"]), "a folder that is a link to another place", says="link")
+    (writer.directory / "tfjs_linked_folder" / "etc").symlink_to("/etc")
+    add("tfjs_pipe", tfjs_model(["pipe"]), "a shard that is a pipe, on which a reader would wait for ever", says="pipe")
+    os.mkfifo(writer.directory / "tfjs_pipe" / "pipe")
+    add("tfjs_folder", tfjs_model(["sub"]), "a shard that is a folder", says="sub")
+    (writer.directory / "tfjs_folder" / "sub").mkdir()
+    add("tfjs_letters", good.replace('["w.bin"]', '"w.bin"'), "a string where a list of shards belongs", says="'w'")
+    # One shard a million times is a file of terabytes in a folder of bytes.
+    twice = good.replace('["w.bin"]', '["w.bin", "w.bin"]').replace('"shape": [4]', '"shape": [8]')
+    add("tfjs_twice", twice, "one shard named twice", says="twice")
+    _tfjs_numbers(add, good)
+
+
+def _tfjs_numbers(add: Callable[..., None], good: str) -> None:
+    """Numbers that JSON does not have, and sizes that no memory has."""
+    add(
+        "tfjs_infinity",
+        good.replace('"shape": [4]', '"shape": [Infinity]'),
+        "Infinity, which JSON does not have",
+        says="Infinity",
+    )
+    add("tfjs_overflow", good.replace('"shape": [4]', '"shape": [1e999]'), "a number beyond all", says="inf")
+    add("tfjs_digits", good.replace('"shape": [4]', f'"shape": [{"9" * 5000}]'), "a number of 5,000 digits", says="digits")
+    add("tfjs_exabytes", good.replace('"shape": [4]', f'"shape": [4, {1 << 62}]'), "a weight of exabytes", says="bytes")
+    large = good.replace('"size": "4"', '"size": "2147483647"').replace('"size": "-1"', '"size": "2147483647"')
+    add("tfjs_input_of_exabytes", large, "an input of exabytes", says="2147483647")
+    scale = '"float32", "quantization": {"dtype": "uint8", "scale": SCALE, "min": 0}}'
+    for name, value, says in (("nan", "NaN", "NaN"), ("infinite", "1e999", "scale"), ("worded", '"1"', "scale")):
+        content = good.replace('"float32"}', scale.replace("SCALE", value))
+        add(f"tfjs_{name}_scale", content, f"a quantised weight with the scale {value}", says=says)
+    add("tfjs_deep", good.replace("[4]", "[" * 200_000 + "]" * 200_000), "lists nested 200,000 times", says="JSON")
+    nodes = '"node": ['
+    add("tfjs_node_twice", good.replace(nodes, nodes + '{"name": "w", "op": "Const"}, '), "two nodes of one name", says="'w'")
+    weights = '"weights": ['
+    add("tfjs_weight_twice", good.replace(weights, weights + '{"name": "w", "shape": [0], "dtype": "float32"}, '),
+        "two weights of one name", says="'w'")  # fmt: skip
 
 
 def _savedmodels(writer: _Writer, models: dict[str, bytes]) -> None:

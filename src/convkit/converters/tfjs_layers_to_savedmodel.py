@@ -62,8 +62,9 @@ def _built(path: Path) -> BuiltModel:
 
     try:
         file, content = load_model(path)
-        built = build_model(normalized_config(keras_config(content["modelTopology"])))
-        set_weights(built.layers, read_weights(file, content))
+        weights = read_weights(file, content)
+        built = build_model(normalized_config(keras_config(content["modelTopology"])), sum(w.size for w in weights.values()))
+        set_weights(built.layers, weights)
     except ConversionError:
         raise
     except PARSER_ERRORS as error:

@@ -8,6 +8,7 @@ given, not the ones that TF.js computes in.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ImportedGraph", "import_topology"]
 
 _INTERNAL_ATTRIBUTE = "_"
+_MOST_REPEATED = 1 << 24
+"""Elements of a constant in the topology: weights are in the shards, and TF.js reads none elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,14 @@ def _fill(node: Any, weights: Mapping[str, np.ndarray]) -> None:
         node.attr["value"].tensor.CopyFrom(tensor)
     elif not _has_value(node.attr["value"].tensor):
         raise DamagedFileError(f"its constant {node.name!r} has no weight")
+    elif _elements(node.attr["value"].tensor) > _MOST_REPEATED:
+        raise DamagedFileError(f"its constant {node.name!r} has too large a shape to stand in the topology")
     node.attr["dtype"].type = node.attr["value"].tensor.dtype
+
+
+def _elements(tensor: Any) -> int:
+    """How many there are; a proto may give one number for all."""
+    return math.prod(abs(dim.size) for dim in tensor.tensor_shape.dim)
 
 
 def _has_value(tensor: Any) -> bool:

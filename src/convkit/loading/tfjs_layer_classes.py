@@ -7,6 +7,7 @@ TF.js keeps Keras 2's defaults and formulas (tfjs-layers/src/layers); Keras 3 ha
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from convkit.errors import ConversionError
 from convkit.legalization.target import Target
 from convkit.loading.keras_2 import hard_sigmoid
+from convkit.readers.damage import DamagedFileError
 
 __all__ = ["TARGET", "make_layer"]
 
@@ -27,6 +29,12 @@ _LAYERS = """
 """
 TARGET = Target("Keras", "3", frozenset(_LAYERS.split()))
 
+_MOST = " most elements of a weight"
+"""Where a configuration says it to what makes the layer; no file has such a key."""
+
+_HARMLESS = 1 << 20
+"""Elements of a weight that is made even where the file has fewer: what it lacks is named later."""
+
 _FOR_TRAINING = ("_initializer", "_regularizer", "_constraint")
 _RECURRENT = frozenset({"GRU", "GRUCell", "LSTM", "LSTMCell", "SimpleRNN", "SimpleRNNCell", "ConvLSTM2D"})
 _GATED = frozenset({"GRU", "GRUCell", "LSTM", "LSTMCell", "ConvLSTM2D"})
@@ -38,8 +46,12 @@ _ENUMERATIONS = {
 }  # fmt: skip
 
 
-def make_layer(layer: Mapping[str, Any]) -> Any:
+def make_layer(layer: Mapping[str, Any], most: int) -> Any:
     """A Keras layer for a layer of a normalised configuration.
+
+    Args:
+        layer: With `class_name` and `config`.
+        most: Elements that one of its weights may have: no more than the file holds.
 
     Raises:
         ConversionError: naming the layer, where its class or an option has no counterpart.
@@ -50,7 +62,8 @@ def make_layer(layer: Mapping[str, Any]) -> Any:
     if not TARGET.is_legal(kind) or kind == "InputLayer":
         raise ConversionError(f"the layer {name!r} is a {kind}, which is no layer of TF.js", component="Keras")
     config = {key: _ENUMERATIONS.get(v, v) if isinstance(v, str) else v for key, v in layer["config"].items()}
-    config["name"] = name
+    config = {key: value for key, value in config.items() if not key.endswith(_FOR_TRAINING)}
+    config |= {"name": name, _MOST: most}
     if config.get("stateful"):
         raise ConversionError(f"the layer {name!r} keeps its state from call to call", component="Keras")
     _nest(config, kind, name)
@@ -68,20 +81,43 @@ def make_layer(layer: Mapping[str, Any]) -> Any:
 def _construct(constructor: Any, config: Mapping[str, Any]) -> Any:
     known = {*inspect.signature(constructor.__init__).parameters, "name", "dtype", "trainable"} - {"self", "kwargs"}
     known -= {"weights", "dtype"} if not isinstance(config.get("dtype"), str) else {"weights"}
-    given = {k: v for k, v in config.items() if k in known and not k.endswith(_FOR_TRAINING)}
+    given = {k: v for k, v in config.items() if k in known}
+    given |= {k: _zeros()(config[_MOST]) for k in known if k.endswith("_initializer")}
     try:
         return constructor(**given)
     except (TypeError, ValueError) as error:
         raise ConversionError(f"Keras does not accept the layer {config['name']!r}: {error}", component="Keras") from error
 
 
+@cache
+def _zeros() -> Any:
+    """An initializer: the weights come from the file, and one that is too large to be there is refused before it is made."""
+    import keras
+
+    @keras.saving.register_keras_serializable("convkit")
+    class Zeros(keras.initializers.Initializer):  # type: ignore[misc]
+        def __init__(self, most: int) -> None:
+            self._most = most
+
+        def __call__(self, shape: Any, dtype: Any = None) -> Any:
+            elements = math.prod(shape)
+            if elements > max(self._most, _HARMLESS):
+                raise DamagedFileError(f"a weight of its layers has {elements} elements, and its weights {self._most} in all")
+            return keras.ops.zeros(shape, dtype)
+
+        def get_config(self) -> dict[str, int]:
+            return {"most": self._most}
+
+    return Zeros
+
+
 def _nest(config: dict[str, Any], kind: str, name: str) -> None:
     """Puts layers into the place of the configurations of what a layer wraps."""
     for key in ("layer", "backward_layer", "cell"):
         if isinstance(config.get(key), dict):
-            config[key] = make_layer(config[key])
+            config[key] = make_layer(config[key], config[_MOST])
     if kind == "StackedRNNCells":
-        config["cells"] = [make_layer(cell) for cell in config.get("cells") or ()]
+        config["cells"] = [make_layer(cell, config[_MOST]) for cell in config.get("cells") or ()]
     wanted = {"Bidirectional": "layer", "TimeDistributed": "layer", "RNN": "cell"}.get(kind)
     if wanted and wanted not in config:
         raise ConversionError(f"the layer {name!r}, a {kind}, wraps nothing", component="Keras")

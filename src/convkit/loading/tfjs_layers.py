@@ -24,24 +24,30 @@ class BuiltModel:
     """A Keras model.
 
     Attributes:
+        most: The elements that all its weights may have.
         model: The model.
         layers: Its layers, those of nested models in place of these.
         notes: Where TF.js itself computes something else than the configuration says.
     """
 
+    most: int
     model: Any = None
     layers: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def build_model(model: Mapping[str, Any]) -> BuiltModel:
-    """The model of a normalised configuration.
+def build_model(model: Mapping[str, Any], most: int) -> BuiltModel:
+    """The model of a normalised configuration, with weights of zeros.
+
+    Args:
+        model: The configuration.
+        most: Elements of the weights that the file has.
 
     Raises:
         ConversionError: naming a layer that Keras cannot make or call.
         DamagedFileError: A layer takes a tensor that no layer gives, or its own.
     """
-    built = BuiltModel()
+    built = BuiltModel(most)
     built.model = _model(model, built, 0)
     return built
 
@@ -147,7 +153,7 @@ class _Builder:
             nested = _model(layer, self._built, self._depth + 1)
             nested.name = layer["name"]
             return nested
-        self._built.layers.append(make_layer(layer))
+        self._built.layers.append(make_layer(layer, self._built.most))
         return self._built.layers[-1]
 
     def _called(self, layer: Any, inputs: list[Any]) -> list[Any]:
@@ -160,6 +166,8 @@ class _Builder:
             keywords, inputs = {"initial_state": inputs[1:]}, inputs[:1]
         try:
             result = layer(inputs[0] if len(inputs) == 1 else inputs, **keywords)
+        except DamagedFileError:
+            raise
         except Exception as error:
             message = " ".join(str(error).split())[:300]
             raise ConversionError(f"Keras cannot call the layer {layer.name!r}: {message}", component="Keras") from error

@@ -6,7 +6,9 @@ Formats: tfjs-core/src/io/types.ts (ModelJSON, WeightsManifestConfig) and tfjs-c
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from convkit.readers.keras_config import describe_config
 from convkit.readers.tfjs_layers import normalized_config
 from convkit.readers.tfjs_signature import SIGNATURE_KEY, graph_edges
 from convkit.readers.tfjs_weights import weight_groups
+from convkit.signature import Signature
 
 __all__ = ["SIGNATURE_KEY", "keras_config", "load_model", "matches", "read"]
 
 _MODEL = "model.json"
 _JSON_LIMIT = 1 << 30
+_MOST_ELEMENTS = 1 << 31
+"""Of a tensor: V8's arrays of numbers have at most 2^33 bytes."""
 _STRUCTURAL = frozenset({"NoOp", "Placeholder"})
 
 
@@ -92,7 +97,15 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         described = describe_config(normalized_config(keras_config(topology)))
     else:
         described = _describe_graph(model, topology)
+    _refuse_endless_edges(described["signatures"])
     return ModelInfo(variant, path, file.stat().st_size + size, parameters=parameters, metadata=metadata, **described)
+
+
+def _refuse_endless_edges(signatures: Iterable[Signature]) -> None:
+    """Raises DamagedFileError for an input or output of more elements than a JavaScript array holds, before anybody makes one."""
+    for spec in (s for signature in signatures for s in (*signature.inputs, *signature.outputs)):
+        if math.prod(size for size in spec.shape or () if isinstance(size, int)) > _MOST_ELEMENTS:
+            raise DamagedFileError(f"{spec.name!r} has the shape {list(spec.shape or ())}")
 
 
 def _weights(file: Path, model: Any) -> tuple[int, int, dict[str, int]]:

@@ -74,10 +74,11 @@ def weight_groups(file: Path, model: Mapping[str, Any]) -> list[WeightGroup]:
 
     Raises:
         UnreadableModelError: when a shard lies elsewhere, is missing, or is too short or too long.
-        DamagedFileError: when an entry has no name, or a shape or dtype that no weight has, or two have one name.
+        DamagedFileError: when an entry has no name, or a shape or dtype that no weight has, or two have one name, or shard.
     """
     groups = []
     names: set[str] = set()
+    files: set[Path] = set()
     for entry in model.get("weightsManifest") or ():
         weights = tuple(_weight(w) for w in entry["weights"])
         for weight in weights:
@@ -85,6 +86,10 @@ def weight_groups(file: Path, model: Mapping[str, Any]) -> list[WeightGroup]:
                 raise DamagedFileError(f"it has two weights called {weight.name!r}")
             names.add(weight.name)
         shards = tuple(companion(file, str(location), "a weight group") for location in entry["paths"])
+        for shard in shards:
+            if shard in files:
+                raise DamagedFileError(f"it names the shard {shard.name!r} twice")
+            files.add(shard)
         groups.append(_complete(file, WeightGroup(shards, weights)))
     return groups
 
