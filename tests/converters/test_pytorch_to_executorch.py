@@ -158,7 +158,7 @@ def test_gaps_are_found_with_their_lines_before_and_named_after(tmp_path: Path) 
     request = ConversionRequest(source, tmp_path / "m.pte", signature)
     gaps = [f for f in converter.check(request) if f.verdict is Verdict.GAP]
     assert [f.operator for f in gaps] == ["aten.cummax.default", "aten.linalg_inv.default"]
-    assert all(f.where[0].startswith("torch_models.py:") for f in gaps)
+    assert all("torch_models.py:" in f.where[0] for f in gaps)
     with pytest.raises(ConversionError, match=r"no kernel for aten\.linalg_inv\.default at .*aten\.cummax\.default at "):
         converter.convert(request)
 
@@ -235,16 +235,17 @@ class Function(nn.Module):
         lambda x: x.to("cpu", torch.float64, non_blocking=True) * 2,
         lambda x: torch.gather(x, 1, torch.tensor([[2, 0], [1, 1]], dtype=torch.int32)),
         lambda x: torch.log_softmax(x, 1, torch.float64),
+        lambda x: F.gelu(x, approximate="tanh"),
         lambda x: torch.ops.aten.max_pool2d_with_indices_backward(
             torch.ones(1, 1, 1, 2), x[None, None], [2, 2], [2, 2], [0, 0], [1, 1], True, torch.tensor([[[[3, 2]]]])
         ),
     ],
-    ids=["a copy that does not block", "narrow indices", "float64", "a gradient"],
+    ids=["a copy that does not block", "narrow indices", "float64", "another GELU", "a gradient"],
 )
 def test_what_a_kernel_does_not_take_is_brought_to_what_it_takes(
     function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
 ) -> None:
-    """Each is an error of the kernel at run time (0x12), or wrong, in executorch 1.4.1."""
+    """Each is an error of the kernel at run time (0x12), or wrong, in executorch 1.4.1 as it is."""
     x = torch.tensor([[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]])
     expected = function(x)
     dtype, shape = str(expected.dtype).removeprefix("torch."), ",".join(map(str, expected.shape))

@@ -149,10 +149,16 @@ def _has_wide_index(x: torch.Tensor, dim: int, index: torch.Tensor, *_: Any, **_
     return index.dtype is torch.int64
 
 
-# Kernels that take some dtypes only, and fail at run time with the rest (error 0x12).
+def _is_by_error_function(x: torch.Tensor, *, approximate: str = "none") -> bool:
+    return approximate == "none"
+
+
+# Kernels that take some dtypes only, and fail at run time with the rest (error 0x12); and a GELU that XNNPACK computes by the
+# error function whichever it is (executorch 1.4.1).
 _FORMS: Mapping[str, Callable[..., bool]] = {
     "aten._log_softmax.default": _is_not_double,
     "aten.gather.default": _has_wide_index,
+    "aten.gelu.default": _is_by_error_function,
 }
 
 
