@@ -233,14 +233,13 @@ def check(
     Raises:
         ConvkitError: The model cannot be read, or no route leads there.
     """
-    from convkit.checking import check_routes
     from convkit.events import ignore
     from convkit.workers.pool import default_pool
+
     if probe:
         from convkit.probing.checks import probe_routes as routes_of
     else:
         from convkit.checking import check_routes as routes_of
-
     with (
         tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
         materialised(model, inputs, input_specs, dynamic, None, model_factory) as (path, described),
@@ -322,6 +321,7 @@ def validate(
     trust_pickle: bool = False,
     tolerance: float | Mapping[str, float] | None = None,
     seeds: int = 3,
+    locate: bool | None = None,
     timeout: float | None = None,
     pool: WorkerPool | None = None,
 ) -> ValidationReport:
@@ -332,6 +332,7 @@ def validate(
         converted: The artifact to judge.
         inputs: Real inputs; generated ones by default.
         input_specs: For a source that records no shapes.
+        locate: Compare the tensors inside too, and tell where a difference starts (`.drift`): by default when the models differ.
         model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool: As for `convert`.
 
     Raises:
@@ -339,6 +340,8 @@ def validate(
     """
     from convkit import routing, sources
     from convkit.events import ignore
+    from convkit.reports.schema import Verdict
+    from convkit.validators.localization import add_drift
     from convkit.workers.pool import default_pool
 
     workers = pool or default_pool()
@@ -347,6 +350,8 @@ def validate(
     with compared(source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers) as (comparison, scratch):
         routing.provision_runtimes((judged.variant,), ConvertOptions(), ignore)
         report, _ = comparison.run(judged, scratch, workers)
+        if locate or (locate is None and report.verdict is Verdict.DRIFT):
+            add_drift(comparison, judged, report, scratch, workers)
     report.source, report.target = str(source or model_factory), str(converted)
     return report
 

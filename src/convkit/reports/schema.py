@@ -19,6 +19,7 @@ from typing import Any
 from convkit import __version__
 from convkit.artifact import Artifact, digest_of, size_of
 from convkit.legalization.target import Finding
+from convkit.reports.drift import DriftReport
 from convkit.reports.files import replace_text
 from convkit.signature import Signature
 
@@ -123,6 +124,7 @@ class ValidationReport:
         signature_differences: How the target's signature departs from the source's; empty when it is kept.
         notes: Input sets that were dropped, outputs that prove little, ….
         source, target: The paths of the two models; empty inside a conversion's report, which names them itself.
+        drift: Where the difference starts, if that was looked for.
     """
 
     source_runtime: str
@@ -133,6 +135,7 @@ class ValidationReport:
     notes: list[str] = field(default_factory=list)
     source: str = ""
     target: str = ""
+    drift: DriftReport | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -164,6 +167,7 @@ class ValidationReport:
             "schema_version": SCHEMA_VERSION,
             "verdict": self.verdict.value,
             **asdict(self),
+            "drift": None if self.drift is None else self.drift.to_json(),
             "summary": {
                 "max_abs": self.max_abs,
                 "required_tolerance": self.required,

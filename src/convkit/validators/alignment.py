@@ -7,6 +7,7 @@ counterparts of what it is computed from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ import numpy as np
 
 from convkit.traces import Sketch, Trace, TracedOperator, TracedTensor
 from convkit.validators.layouts import Layout, difference, solved
+from convkit.validators.operator_kinds import family_of
 
-__all__ = ["Aligner", "Counterpart"]
+__all__ = ["Aligner", "Counterpart", "alike"]
 
 _ALIKE = 1e-2
 """How far apart equal tensors and their sketches may be, as a share of their scale."""
@@ -33,7 +35,7 @@ class Counterpart:
         name: Of the target's tensor.
         layout: How to read it.
         error: max |Δ| as a share of the source tensor's scale.
-        evidence: "value", "name", "position" or "output".
+        evidence: "value", "output", "name", "structure" or "position".
     """
 
     name: str
@@ -61,6 +63,11 @@ class Aligner:
         for operator in target.operators:
             for name in operator.inputs:
                 self._readers.setdefault(name, []).append(operator)
+        self._makers = {name: operator for operator in target.operators for name in operator.outputs if name}
+        self._labelled: dict[str, list[str]] = {}
+        for name, maker in self._makers.items():
+            for label in {*_PARTS.split(name), *_labels(maker)}:
+                self._labelled.setdefault(label, []).append(name)
 
     def equal(self, name: str) -> Counterpart | None:
         """The target's tensor with the same values, to about a hundredth of their scale; None where there is none."""
@@ -76,8 +83,8 @@ class Aligner:
         return next(iter(self._ranked(self._source.tensors[name], [found], "output")), None)
 
     def behind(self, operator: TracedOperator, name: str, known: Mapping[str, Counterpart], taken: set[str]) -> list[Counterpart]:
-        """What may stand for a tensor that has no equal, the best first: what is called the same, or is computed from the
-        counterparts of its operator's inputs.
+        """What may stand for a tensor that has no equal, the best first: what is called the same, what an operator of the same
+        kind makes of the counterparts of its operator's inputs, what else is computed from them.
 
         Args:
             operator: What computes it in the source.
@@ -86,11 +93,16 @@ class Aligner:
             taken: The target's tensors that are equal to another tensor of the source.
         """
         tensor = self._source.tensors[name]
-        same_size = [t for t in self._by_size.get(tensor.sketch.size, ()) if t.name not in taken]
-        if namesake := [t for t in same_size if t.name == name]:
-            return self._ranked(tensor, namesake, "name")
-        near = set(self._downstream(operator, known))
-        return self._ranked(tensor, [t for t in same_size if t.name in near], "position")
+        free = {t.name: t for t in self._by_size.get(tensor.sketch.size, ()) if t.name not in taken}
+        labelled = dict.fromkeys(n for label in _labels(operator) for n in self._labelled.get(label, ()) if n in free)
+        if labelled:
+            return self._ranked(tensor, [free[n] for n in labelled], "name")
+        kind = family_of(operator)
+        near = [n for n in self._downstream(operator, known) if n in free]
+        read = {known[n].name for n in operator.inputs if n in known}
+        same = [n for n in near if family_of(self._makers[n]) == kind and read & set(self._makers[n].inputs)]
+        built_alike = self._ranked(tensor, [free[n] for n in same], "structure")
+        return built_alike + self._ranked(tensor, [free[n] for n in near if n not in same], "position")
 
     def _alike(self, tensor: TracedTensor) -> list[TracedTensor]:
         """The target's tensors whose sketches are near, the nearest first, one that is called the same before all."""
@@ -139,6 +151,21 @@ class Aligner:
         scale = max(abs(tensor.sketch.low), abs(tensor.sketch.high))
         error = difference(expected, found.layout.read(theirs, expected.shape), scale)
         return Counterpart(found.name, found.layout, error, found.evidence)
+
+
+_PARTS = re.compile("[/;:]")
+
+
+def _labels(operator: TracedOperator) -> set[str]:
+    """What converters name after an operator: scopes of names, and the places that an imported program keeps."""
+    return {operator.name, *filter(None, operator.outputs), *filter(None, [operator.place.split(" (")[0]])}
+
+
+def alike(first: Sketch, second: Sketch) -> bool:
+    """Whether two tensors may hold the same values, in whatever order."""
+    scale = max(abs(first.low), abs(first.high), 1e-30)
+    apart = np.abs(np.subtract(_moments(first), _moments(second))).max() / scale
+    return first.size == second.size and bool(apart <= _ALIKE)
 
 
 def _moments(sketch: Sketch) -> tuple[float, ...]:

@@ -96,7 +96,7 @@ class Comparison:
         signature = self.source.signature
         assert signature is not None
         info = readers.inspect(target.path)
-        target = target.with_signature(_aligned(signature, info.signature))
+        target = self.as_compared(target)
         sides = (runtime_of(self.source.variant), self.runtime or runtime_of(target.variant))
         trials = _trials(self._input_sets(signature, info), scratch)
         # The source runs on the perturbed inputs too: how far it moves is its own noise.
@@ -133,6 +133,17 @@ class Comparison:
         report.tolerances = self._tolerances(signature, info)
         self._fill(report, trials, answers)
         return report, answers
+
+    def as_compared(self, target: Artifact) -> Artifact:
+        """The target with the signature that it is run with."""
+        assert self.source.signature is not None
+        return target.with_signature(_aligned(self.source.signature, readers.inspect(target.path).signature))
+
+    def tolerated_inside(self, target: Artifact) -> float:
+        """How far a tensor inside the target may be off, as a share of its scale: what a single operator may do, or the user's
+        own tolerance where that is larger."""
+        quantized = any(_is_quantized(i) for i in (self.source_info, readers.inspect(target.path)) if i is not None)
+        return max(default_tolerance("float32", 0, quantized).relative, *(self.tolerance or {}).values(), 0.0)
 
     def input_sets(self, target: Artifact) -> list[InputSet]:
         """The input sets that `run` compares a target on."""

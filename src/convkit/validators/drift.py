@@ -7,13 +7,16 @@ spreads; where it begins are the suspects.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from convkit.reports.drift import DriftReport, OperatorDrift, Suspect
 from convkit.traces import Trace, TracedOperator
-from convkit.validators.alignment import Aligner, Counterpart
+from convkit.validators.alignment import Aligner, Counterpart, alike
+from convkit.validators.edges import AlteredEdge, Edges
+from convkit.validators.operator_kinds import kind_of
 
 __all__ = ["Located", "locate"]
 
@@ -22,6 +25,9 @@ _PARAMETERS = (
     "conv", "matmul", "gemm", "linear", "fully", "norm", "resize", "upsample", "interpolate", "pad", "pool", "softmax", "gelu",
     "lstm", "gru", "rnn", "quant", "cast", "einsum", "addmm", "bmm",
 )  # fmt: skip
+_ARRANGING = {"reshape", "transpose", "identity"}
+_SMALL = 16
+"""Elements of integers up to which they are sizes."""
 
 
 @dataclass
@@ -39,6 +45,12 @@ class Located:
     operators: Sequence[TracedOperator]
     counterparts: Mapping[str, Counterpart]
     suspects: list[TracedOperator] = field(default_factory=list)
+
+    def add(self, operator: TracedOperator, suspect: Suspect) -> None:
+        """Adds a suspect behind those that are more likely; an operator that is one already stays where it is."""
+        if all(o is not operator for o in self.suspects):
+            self.suspects.append(operator)
+            self.report.suspects.append(suspect)
 
 
 def locate(source: Trace, target: Trace, report: DriftReport) -> Located:
@@ -74,9 +86,16 @@ class _Search:
         self._report.operators = [self._drift_of(o) for o in self._operators]
         self._report.compared = sum(o.agrees or o.error is not None for o in self._report.operators)
         located = Located(self._report, self._operators, self._known)
+        edges = Edges(self._source, self._target, self._known, self._report.tolerated)
         for operator, region in self._suspected():
-            self._report.suspects.append(self._suspect(operator, region))
-            located.suspects.append(operator)
+            suspect = self._suspect(operator, region)
+            for altered in edges.altered(operator, suspect.observed):
+                if (maker := self._origin(altered.tensor)) is not None:
+                    located.add(maker, self._altered(maker, operator, altered))
+            if self._only_arranges(operator, suspect) and (maker := self._origin(operator.inputs[0])) is not None:
+                altered = AlteredEdge(operator.inputs[0], self._known[suspect.observed])
+                located.add(maker, self._altered(maker, operator, altered))
+            located.add(operator, suspect)
         self._note_outputs()
         return located
 
@@ -94,9 +113,12 @@ class _Search:
 
     def _agrees(self, name: str) -> bool:
         tensor = self._source.tensors.get(name)
-        if not name or (tensor is not None and tensor.constant) or name not in self._makers:
+        # What is no tensor (a size, a sequence) cannot be seen: what reads it is judged.
+        if not name or tensor is None or tensor.constant or name not in self._makers:
             return True
         found = self._known.get(name)
+        if found is None and tensor.sketch.size <= _SMALL and np.dtype(tensor.dtype).kind in "iub":
+            return True  # sizes, which converters compute in other ways or know beforehand
         return found is not None and found.error <= self._report.tolerated
 
     def _spread_agreement(self) -> None:
@@ -114,17 +136,17 @@ class _Search:
     def _pair_drifted(self) -> None:
         """Counterparts of what differs; where several tensors want the same one, the nearest has it."""
         taken = {c.name for c in self._known.values() if c.evidence == "value" and c.error <= self._report.tolerated}
-        wanted: list[tuple[float, str, Counterpart]] = []
+        wanted: list[tuple[bool, float, str, Counterpart]] = []
         known = dict(self._known)
         for operator in self._operators:
             for name in operator.outputs if operator.name not in self._clean else ():
                 if name in self._source.tensors and name not in known:
                     found = self._aligner.behind(operator, name, known, taken)
-                    wanted += [(c.error if math.isfinite(c.error) else 1e30, name, c) for c in found]
+                    wanted += [(c.evidence == "position", min(c.error, 1e30), name, c) for c in found]
                     if found:
                         known[name] = found[0]
         given: set[str] = {c.name for c in self._known.values()}
-        for _, name, counterpart in sorted(wanted, key=lambda w: w[0]):
+        for *_, name, counterpart in sorted(wanted, key=lambda w: w[:2]):
             if name not in self._known and counterpart.name not in given:
                 self._known[name] = counterpart
                 given.add(counterpart.name)
@@ -195,6 +217,35 @@ class _Search:
             observed,
             "" if counterpart is None else counterpart.name,
             tuple(o.name for o in region),
+        )
+
+    def _only_arranges(self, operator: TracedOperator, suspect: Suspect) -> bool:
+        """Whether an operator that changes no value stands before a tensor with other values."""
+        if kind_of(operator.operator) not in _ARRANGING or not suspect.counterpart:
+            return False
+        return not alike(self._source.tensors[suspect.observed].sketch, self._target.tensors[suspect.counterpart].sketch)
+
+    def _origin(self, name: str) -> TracedOperator | None:
+        """What computes a tensor, behind operators that only arrange it anew: the target may do without them."""
+        maker = self._makers.get(name)
+        while maker is not None and kind_of(maker.operator) in _ARRANGING and maker.inputs[0] in self._makers:
+            maker = self._makers[maker.inputs[0]]
+        return maker
+
+    def _altered(self, maker: TracedOperator, reader: TracedOperator, altered: AlteredEdge) -> Suspect:
+        """The suspect that makes what its reader gets changed."""
+        errors = [self._known[n].error for n in maker.inputs if n in self._known and self._is_fine(n)]
+        return Suspect(
+            maker.name,
+            maker.operator,
+            maker.place,
+            max(errors, default=0.0),
+            altered.counterpart.error,
+            altered.tensor,
+            altered.counterpart.name,
+            (maker.name,),
+            f"its result is changed on the way to {reader.name}",
+            "altered-edge",
         )
 
     def _note_outputs(self) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from convkit.arrays import save_arrays
 from convkit.artifact import Artifact
 from convkit.checking import convert_step
 from convkit.components import ConversionRequest, Converter, Tracer
-from convkit.errors import NoRouteError
+from convkit.errors import ConvkitError, NoRouteError
 from convkit.formats import Variant
 from convkit.registry import converters, tracers
 from convkit.reports.drift import DriftReport
+from convkit.reports.schema import ValidationReport
 from convkit.traces import Trace
+from convkit.validators.comparison import Comparison
 from convkit.validators.drift import Located, locate
 from convkit.workers.pool import WorkerPool
 
-__all__ = ["localized"]
+__all__ = ["add_drift", "localized"]
 
 
 def localized(
@@ -68,6 +71,30 @@ def localized(
     report = DriftReport(recipe, steps[0][1].name, steps[1][1].name, tolerated)
     report.notes += [*notes, *source.notes, *target.notes]
     return locate(source, target, report), (source, target)
+
+
+def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport, scratch: Path, pool: WorkerPool) -> None:
+    """Adds to a comparison's report where the target begins to differ, on the inputs on which it differs most.
+
+    What keeps the search from looking inside becomes a note: the comparison stands without it.
+
+    Args:
+        comparison: What was compared.
+        target: The other artifact.
+        report: What the comparison came to.
+        scratch: As for `localized`.
+        pool: As for `localized`.
+    """
+    recipe = max(report.sets, key=lambda s: max((o.required for o in s.outputs), default=0.0)).recipe
+    chosen = next(s for s in comparison.input_sets(target) if s.recipe == recipe)
+    inputs = scratch / "located.npz"
+    save_arrays(inputs, chosen.arrays)
+    sides = comparison.source, comparison.as_compared(target)
+    tolerated = comparison.tolerated_inside(target)
+    try:
+        report.drift = localized(sides, (recipe, inputs), tolerated, scratch, pool, comparison.timeout)[0].report
+    except ConvkitError as error:
+        report.notes.append(f"where the difference starts could not be told: {error.message}")
 
 
 def _way_inside(variant: Variant) -> tuple[Converter | None, Tracer]:
