@@ -161,6 +161,15 @@ _ALL = (
         "Another route or another form of the operator. Nothing but a change of the runtime mends the converted file.",
     ),
     Code(
+        "CK114",
+        "random",
+        "error",
+        "An operator's results are random",
+        "A dropout that was exported in training, or random numbers that the model draws. No two runtimes draw the same ones, so"
+        " that nothing could be proved, and many draw the same ones at every run.",
+        "`model.eval()` before the export; noise that the model needs becomes an input of the model.",
+    ),
+    Code(
         "CK201",
         "rewritten",
         "note",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from convkit.legalization.causes import causes, located, preferred
 from convkit.legalization.codes import Reason
 from convkit.legalization.places import Place, place
 from convkit.legalization.target import Finding, Verdict
@@ -106,12 +107,13 @@ def findings(
     `rewritten` are operators that are written out in others, with what that does.
     """
     changed = rewritten or {}
-    counts = {name: len(places) for name, places in operators(program).items()}
+    known = operators(program)
+    counts = {name: len(places) for name, places in known.items()}
     where: dict[tuple[str, str], dict[str, None]] = {}
     left: dict[tuple[str, str], dict[str, None]] = {}
-    for node, reason in gaps.items():
+    for node, reason in causes(gaps).items():
         key = source_operator(node), reason
-        where.setdefault(key, {})[str(place_of(node))] = None
+        where.setdefault(key, {}).update(dict.fromkeys(map(str, located(key[0], place_of(node), known))))
         left.setdefault(key, {})[operator_name(node.target)] = None
 
     def told_why(operator: str, reason: str) -> str:
@@ -122,7 +124,7 @@ def findings(
     refused = {name for name, _ in where}
     return [
         Finding(name, counts.get(name, len(places)), Verdict.GAP, told_why(name, reason), tuple(filter(None, places)), hint)
-        for (name, reason), places in sorted(where.items())
+        for (name, reason), places in sorted((key, where[key]) for key in preferred(where))
     ] + [
         Finding(name, count, Verdict.REWRITTEN if name in changed else Verdict.LEGAL, changed.get(name, ""))
         for name, count in sorted(counts.items())
@@ -153,13 +155,13 @@ _DROPS: Mapping[str, Sequence[str]] = {
     "native_dropout": ["p", "train"], "rrelu": ["training"], "scaled_dot_product_attention": ["dropout_p"],
 }  # fmt: skip
 _DRAWS = ("bernoulli", "multinomial", "normal", "poisson", "rand", "uniform")
-_DROPPING = "it is random in training: call eval() on the model before it is exported"
-_DRAWING = "it draws random numbers, which no two runs agree on: make them an input of the model"
+_DROPPING = Reason("it is random in training: call eval() on the model before it is exported", "CK114")
+_DRAWING = Reason("it draws random numbers, which no two runs agree on: make them an input of the model", "CK114")
 
 
 def random_nodes(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
     """The nodes whose results are random, in training or always, and reach an output; no target does what they do twice."""
-    found = {}
+    found: dict[torch.fx.Node, str] = {}
     for node in calls(program):
         name = getattr(node.target, "_opname", "").rstrip("_")
         if name in _DROPS and all(_argument(node, wanted) for wanted in _DROPS[name]):

@@ -17,6 +17,7 @@ import numpy as np
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.errors import ConversionError, UnreadableModelError, UntrustedPickleError, UsageError
 from convkit.formats import Variant
+from convkit.legalization.gradient_modes import inline_gradient_modes
 from convkit.loading import module_factories
 from convkit.loading.module_factories import one_line
 
@@ -84,7 +85,9 @@ def exported_program(artifact: Artifact) -> torch.export.ExportedProgram:
     try:
         # A stream keeps torch from insisting on the suffix .pt2.
         with artifact.path.open("rb") as stream:
-            return _keep(key, torch.export.load(stream))
+            program = torch.export.load(stream)
+        inline_gradient_modes(program)
+        return _keep(key, program)
     except Exception as error:
         raise UnreadableModelError(
             f"torch cannot load the exported program {artifact.path}: {one_line(error)}",

@@ -8,8 +8,9 @@ import json
 import keyword
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from convkit.options import InputOptions
 
 __all__ = ["capture_module", "export", "limits", "of_any_sizes", "save"]
+
+_HERE = str(Path(__file__).parent.parent)
 
 _CONSTRAINED = "Constraints violated"
 """What torch.export says where it would have to limit or to fix a dynamic dimension."""
@@ -145,7 +148,7 @@ def _traced(
         {axis: attempt.dims[d] for axis, d in enumerate(t.shape or ()) if isinstance(d, str)} or None for t in signature.inputs
     )
     solver = unsolved() if attempt.deferred else nullcontext()
-    with torch.no_grad(), solver, _config.patch(backed_size_oblivious=attempt.oblivious):
+    with torch.no_grad(), solver, _config.patch(backed_size_oblivious=attempt.oblivious), _whole_stacks():
         program = torch.export.export(
             root,
             arguments,
@@ -160,6 +163,33 @@ def _traced(
         drop_implied(program)
         allow_one(program, root, lambda sizes: _resized(arguments, signature, sizes), _owners(program, signature))
     return program
+
+
+@contextmanager
+def _whole_stacks() -> Iterator[None]:
+    """Has torch record the user's helper functions too, not only methods called `forward`: an operator is in its own line.
+
+    Torch's own frames stay out as before, but for the `forward` methods of its modules.
+    """
+    import torch
+    from torch.fx.proxy import TracerBase
+
+    original = TracerBase._filter_traceback_frames
+    home = str(Path(torch.__file__).parent)
+
+    def whole(self: TracerBase, stack: traceback.StackSummary) -> traceback.StackSummary:
+        told: traceback.StackSummary = original(self, stack)
+        first = next((k for k, frame in enumerate(stack) if told and frame == told[0]), None)
+        if first is None:
+            return told
+        kept = [f for f in list(stack)[first:] if f in told or not f.filename.startswith((home, _HERE, "<"))]
+        return traceback.StackSummary.from_list(kept)
+
+    TracerBase._filter_traceback_frames = whole
+    try:
+        yield
+    finally:
+        TracerBase._filter_traceback_frames = original
 
 
 def _owners(program: torch.export.ExportedProgram, signature: Signature) -> dict[Any, str]:
