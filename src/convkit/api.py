@@ -80,10 +80,10 @@ class CheckResult:
 
     @property
     def gaps(self) -> list[Finding]:
-        """The gaps of the best route."""
-        from convkit.legalization.target import Verdict as Legality
+        """The gaps of the best route: of that with the fewest."""
+        from convkit.surveys import best, gaps_of
 
-        return [f for f in (self.routes[0][1] or []) if f.verdict is Legality.GAP]
+        return gaps_of(best(self))
 
     @property
     def ok(self) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Examples:
   convkit validate model.pt2 model.tflite
   convkit validate model.onnx model.tflite --inputs samples.npz --tolerance logits=1e-3
+  convkit validate model.onnx model.tflite --locate
   convkit validate model.onnx model.tfjs --browser
 
 Exit code 0: they agree. 1: they drift.""",
@@ -32,6 +33,7 @@ Exit code 0: they agree. 1: they drift.""",
 @click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
+@click.option("--locate/--no-locate", default=None, help="Compare what is inside too; by default when the outputs drift.")
 @click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm and webgl.")
 @common.report_option
 @common.run_options
@@ -44,6 +46,7 @@ def command(
     trust_pickle: bool,
     tolerance: tuple[str, ...],
     seeds: int,
+    locate: bool | None,
     browser: bool,
     reports: tuple[Path, ...],
     timeout: float | None,
@@ -71,7 +74,7 @@ def command(
         shown = [*report.backends.values()]
         failures = list(report.failures.items())
     else:
-        report = api.validate(source, converted, **arguments)
+        report = api.validate(source, converted, locate=locate, **arguments)
         common.write_reports(report, reports)
         shown, failures = [report], []
     if as_json:
@@ -86,8 +89,11 @@ def command(
 
 def _show(report: ValidationReport) -> None:
     from convkit.reports import terminal
+    from convkit.reports.drift_lines import drift_lines
 
     common.line("validate", terminal.describe_validation(report))
     for text in (*report.signature_differences, *report.notes):
         common.line("", text)
     common.lines(terminal.metric_lines(report))
+    if report.drift is not None:
+        common.lines(drift_lines(report.drift))

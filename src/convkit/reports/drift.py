@@ -85,7 +85,8 @@ class DriftReport:
     @property
     def amplifiers(self) -> list[OperatorDrift]:
         """The operators whose output is ten times further off than their inputs, the worst first."""
-        grown = [o for o in self.operators if not o.agrees and o.error and o.error > 10 * (o.error_in or 0.0)]
+        known = [o for o in self.operators if not o.agrees and o.error and o.error_in is not None]
+        grown = [o for o in known if (o.error or 0.0) > 10 * (o.error_in or 0.0)]
         return sorted(grown, key=lambda o: -(o.error or 0.0))
 
     def to_json(self) -> dict[str, Any]:

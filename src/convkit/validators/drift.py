@@ -8,14 +8,16 @@ spreads; where it begins are the suspects.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from convkit.reports.drift import DriftReport, OperatorDrift, Suspect
 from convkit.traces import Trace, TracedOperator
 from convkit.validators.alignment import Aligner, Counterpart, alike
+from convkit.validators.causes import Case, explained
 from convkit.validators.edges import AlteredEdge, Edges
+from convkit.validators.layouts import solved
 from convkit.validators.operator_kinds import kind_of
 
 __all__ = ["Located", "locate"]
@@ -26,6 +28,7 @@ _PARAMETERS = (
     "lstm", "gru", "rnn", "quant", "cast", "einsum", "addmm", "bmm",
 )  # fmt: skip
 _ARRANGING = {"reshape", "transpose", "identity"}
+_ALTERED = "altered-edge"
 _SMALL = 16
 """Elements of integers up to which they are sizes."""
 
@@ -96,6 +99,7 @@ class _Search:
                 altered = AlteredEdge(operator.inputs[0], self._known[suspect.observed])
                 located.add(maker, self._altered(maker, operator, altered))
             located.add(operator, suspect)
+        self._report.suspects = [self._with_cause(o, s) for o, s in zip(located.suspects, self._report.suspects, strict=True)]
         self._note_outputs()
         return located
 
@@ -219,6 +223,33 @@ class _Search:
             tuple(o.name for o in region),
         )
 
+    def _with_cause(self, operator: TracedOperator, suspect: Suspect) -> Suspect:
+        """The suspect with what experiments say of it."""
+        expected = self._source.array(suspect.observed) if suspect.counterpart else None
+        got = self._target.array(suspect.counterpart) if suspect.counterpart else None
+        if expected is None or got is None or expected.size != got.size:
+            return suspect
+        known = self._known.get(suspect.observed)
+        layout = known.layout if known is not None and known.name == suspect.counterpart else None
+        if layout is None:
+            found_layout = solved(expected, got)
+            if found_layout is None:
+                return suspect
+            layout = found_layout[0]
+        case = Case(
+            operator.operator,
+            [self._source.array(n) for n in operator.inputs],
+            operator.attributes,
+            expected,
+            layout.read(got, expected.shape),
+            whole=suspect.observed in operator.outputs and suspect.code != _ALTERED,
+        )
+        found = explained(case)
+        if found is None:
+            return suspect
+        text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
+        return replace(suspect, cause=text, code=found.code, evidence=found.evidence)
+
     def _only_arranges(self, operator: TracedOperator, suspect: Suspect) -> bool:
         """Whether an operator that changes no value stands before a tensor with other values."""
         if kind_of(operator.operator) not in _ARRANGING or not suspect.counterpart:
@@ -245,7 +276,7 @@ class _Search:
             altered.counterpart.name,
             (maker.name,),
             f"its result is changed on the way to {reader.name}",
-            "altered-edge",
+            _ALTERED,
         )
 
     def _note_outputs(self) -> None:

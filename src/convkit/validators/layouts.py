@@ -12,6 +12,8 @@ __all__ = ["Layout", "difference", "layouts", "solved"]
 
 _SAMPLE = 4096
 _LARGEST_RANK = 6
+_BETTER = 0.3
+"""How much nearer a less natural layout must bring two tensors."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +38,21 @@ class Layout:
 
 
 def layouts(wanted: tuple[int, ...], found: tuple[int, ...]) -> Iterator[Layout]:
-    """The layouts that give a tensor of shape `found` the shape `wanted`; the same order first.
+    """The layouts that give a tensor of shape `found` the shape `wanted`, the most natural first.
 
     Axes of size one do not count: they can stand anywhere.
     """
     if int(np.prod(wanted)) != int(np.prod(found)):
         return
-    yield Layout()
     mine, theirs = (tuple(n for n in shape if n != 1) for shape in (wanted, found))
-    if sorted(mine) != sorted(theirs) or len(mine) > _LARGEST_RANK:
-        return
-    for axes in permutations(range(len(theirs))):
-        if axes != tuple(range(len(axes))) and tuple(theirs[a] for a in axes) == mine:
-            yield Layout(axes, theirs)
+    if mine == theirs:
+        yield Layout()
+    if sorted(mine) == sorted(theirs) and len(mine) <= _LARGEST_RANK:
+        for axes in permutations(range(len(theirs))):
+            if axes != tuple(range(len(axes))) and tuple(theirs[a] for a in axes) == mine:
+                yield Layout(axes, theirs)
+    if mine != theirs:
+        yield Layout()
 
 
 def solved(expected: np.ndarray, got: np.ndarray) -> tuple[Layout, float] | None:
@@ -67,7 +71,8 @@ def solved(expected: np.ndarray, got: np.ndarray) -> tuple[Layout, float] | None
     for layout in layouts(expected.shape, got.shape):
         values = _picked(got, layout, expected.shape, places)
         apart = difference(wanted, values, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)))
-        if best is None or apart < best[1]:
+        # What differs anyhow differs a little less in some layout or other.
+        if best is None or apart < _BETTER * best[1]:
             best = layout, apart
         if apart == 0.0:
             break

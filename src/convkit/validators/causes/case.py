@@ -1,0 +1,111 @@
+"""What an experiment is given, and how it says what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convkit.validators.layouts import difference
+from convkit.validators.operator_kinds import kind_of
+
+__all__ = ["Case", "Cause", "cause", "explained"]
+
+_CERTAIN = 0.02
+"""What share of the difference may be left when a cause is assumed."""
+_EXACT = 1e-6
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What explains a difference.
+
+    Attributes:
+        code: Of its kind, for machines: "epsilon".
+        text: What is wrong in the target, one clause.
+        evidence: The experiment, with its figures.
+    """
+
+    code: str
+    text: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator whose inputs agree and whose output does not.
+
+    Attributes:
+        operator: Its kind in the source's spelling.
+        inputs: Its inputs in the source, weights included, in order; None where values are not recorded.
+        attributes: Of the source's operator.
+        expected: What the source computes.
+        got: What the target has in its place, in the source's layout.
+        whole: Whether `expected` is the operator's own output; else it is that of an operator behind it, or what a
+            reader gets.
+    """
+
+    operator: str
+    inputs: Sequence[np.ndarray | None]
+    attributes: Mapping[str, Any]
+    expected: np.ndarray
+    got: np.ndarray
+    whole: bool = True
+    kind: str = field(init=False)
+    scale: float = field(init=False)
+    error: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", kind_of(self.operator))
+        finite = self.expected[np.isfinite(self.expected)] if self.expected.dtype.kind == "f" else self.expected
+        object.__setattr__(self, "scale", float(np.abs(finite).max(initial=0.0)))
+        object.__setattr__(self, "error", difference(self.expected, self.got, self.scale))
+
+    def left(self, supposed: np.ndarray) -> float:
+        """The difference that remains between what the target has and what was supposed, as a share of the scale."""
+        if supposed.shape != self.got.shape:
+            return float("inf")
+        return difference(np.asarray(supposed), self.got, self.scale)
+
+    def explains(self, supposed: np.ndarray) -> bool:
+        """Whether a supposition makes the difference go away."""
+        left = self.left(supposed)
+        return left <= _EXACT or (left <= _CERTAIN * self.error and left <= 0.5)
+
+    def reproduces(self, computed: np.ndarray) -> bool:
+        """Whether a computation of ours is what the source computes; an experiment with it means nothing otherwise."""
+        return computed.shape == self.expected.shape and difference(computed, self.expected, self.scale) <= max(
+            1e-5, _CERTAIN * min(self.error, 0.1)
+        )
+
+    def evidence(self, supposed: np.ndarray) -> str:
+        """The figures of an experiment."""
+        return f"supposing so leaves {self.left(supposed):.1e} of scale of the {self.error:.1e}"
+
+
+Experiment = Callable[[Case], Cause | None]
+_experiments: list[tuple[int, Experiment]] = []
+
+
+def cause(rank: int) -> Callable[[Experiment], Experiment]:
+    """Registers an experiment; those of a lower rank are tried first: the more specific they are, the lower."""
+
+    def register(experiment: Experiment) -> Experiment:
+        _experiments.append((rank, experiment))
+        return experiment
+
+    return register
+
+
+def explained(case: Case) -> Cause | None:
+    """The first cause whose experiment succeeds; None where none does."""
+    if not case.error > 0:
+        return None
+    with np.errstate(all="ignore"):
+        for _, experiment in sorted(_experiments, key=lambda e: e[0]):
+            found = experiment(case)
+            if found is not None:
+                return found
+    return None
