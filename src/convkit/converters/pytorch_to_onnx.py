@@ -70,8 +70,6 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         UsageError: The opset is no opset.
     """
     import onnx_ir
-    from torch.onnx._internal._lazy_import import onnxscript_apis
-    from torch.onnx._internal.exporter import _core, _flags
 
     from convkit.legalization import exported_program as programs
     from convkit.legalization import torchlib
@@ -93,9 +91,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
             hint="rewrite them with other operators in the model",
         )
     try:
-        translate = _flags.set_onnx_exporting_flag(_core._exported_program_to_onnx_program)
-        model = translate(ready, registry=torchlib.registry(opset)).model
-        model = onnxscript_apis.optimize(onnxscript_apis.convert_version(model, opset))
+        model = torchlib.translated(ready, opset)
     except Exception as error:
         raise _failure(error) from error
     if model.opset_imports.get("") != opset:

@@ -6,10 +6,15 @@ for `Erfc`, a check of the result for operators that were left unconverted, and 
 
 from __future__ import annotations
 
+from typing import Any
+
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._tf2onnx import ADDED_OPERATORS, OPSET, external_storage, opset_of, to_onnx, write
+from convkit.errors import ConversionError
 from convkit.formats import Variant
-from convkit.legalization.target import Finding, Target, check_operators
+from convkit.legalization.codes import Reason
+from convkit.legalization.target import Finding, Target, Verdict, check_operators
+from convkit.signature import Signature
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -22,6 +27,9 @@ CONVERTER = Converter(
     reason="the TensorFlow project's own converter",
     options=(OPSET,),
 )
+
+_STATE = Reason("it keeps a value for the next run, and an ONNX model has no variables", "CK109")
+_STATE_HINT = "make the state an input and an output of the model"
 
 # Weights beyond this go to external data: a protobuf message ends at 2 GB, and the graph needs some of it.
 _EXTERNAL_FROM = 1_900_000_000
@@ -38,11 +46,9 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
     from convkit.loading import tensorflow as loading
 
-    signature = request.signature or loading.signature_of_function(
-        loading.signature_function(request.source.path, request.source.signature)
-    )
-    # The wrapper is this conversion's own: freezing empties a function's captures, and the runtime shares the original.
-    edge = loading.edge_function(request.source.path, signature)
+    signature, edge = _edge(request)
+    for operator, names in _assignments(edge).items():
+        raise ConversionError(f"{operator} '{names[0]}': {_STATE}", component=CONVERTER.name, hint=_STATE_HINT)
     inputs = [tensor.name for tensor in edge.inputs[: len(signature.inputs)]]
     outputs = [tensor.name for tensor in edge.outputs]
     storage = external_storage(sum(v.dtype.size * v.shape.num_elements() for v in edge.variables) > _EXTERNAL_FROM)
@@ -61,10 +67,37 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
 
 def check(request: ConversionRequest) -> list[Finding]:
-    """Which operators of the SavedModel tf2onnx has no handler for, told without loading it."""
+    """Which operators tf2onnx has no handler for, told without loading the SavedModel, and which ones change variables."""
     from convkit.readers import inspect
 
-    return check_operators(inspect(request.source.path).operators, target(opset_of(request.options)))
+    operators = inspect(request.source.path).operators
+    found = check_operators(operators, target(opset_of(request.options)))
+    if not any(name.startswith("Assign") for name in operators):
+        return found
+    # What restores variables assigns them too, so that only the signature's own function tells.
+    changing = _assignments(_edge(request)[1])
+    gaps = [Finding(n, len(places), Verdict.GAP, _STATE, tuple(places), _STATE_HINT) for n, places in changing.items()]
+    return gaps + [finding for finding in found if finding.operator not in changing]
+
+
+def _edge(request: ConversionRequest) -> tuple[Signature, Any]:
+    """The signature, and a function of this conversion's own: freezing empties a function's captures, which others share."""
+    from convkit.loading import tensorflow as loading
+
+    signature = request.signature or loading.signature_of_function(
+        loading.signature_function(request.source.path, request.source.signature)
+    )
+    return signature, loading.edge_function(request.source.path, signature)
+
+
+def _assignments(edge: Any) -> dict[str, list[str]]:
+    """The operators that change variables when the function is run, and the names of their nodes."""
+    graph = edge.graph.as_graph_def()
+    found: dict[str, list[str]] = {}
+    for node in (*graph.node, *(n for function in graph.library.function for n in function.node_def)):
+        if node.op.startswith("Assign"):
+            found.setdefault(node.op, []).append(node.name)
+    return found
 
 
 def target(opset: int) -> Target:

@@ -19,9 +19,10 @@ from convkit.legalization.torch import decompositions
 from convkit.legalization.torch.targets import TorchTarget
 
 if TYPE_CHECKING:
+    import onnx_ir
     import torch
 
-__all__ = ["decomposed", "registry", "target", "unsupported"]
+__all__ = ["decomposed", "registry", "target", "translated", "unsupported"]
 
 LOWEST_OPSET = 18
 """The opset that torchlib is written in; lower ones are reached by onnxscript's version converter."""
@@ -193,6 +194,20 @@ def unsupported(program: torch.export.ExportedProgram, opset: int) -> list[torch
             else _dispatching.dispatch(node, table)[0] is None or _gives_empty_statistics(node)
         )
     ]
+
+
+def translated(program: torch.export.ExportedProgram, opset: int) -> onnx_ir.Model:
+    """The ONNX model of a decomposed program, in another opset where that one has no form of it; it shares the weights.
+
+    Raises:
+        Exception: The exporter's own, whichever it is.
+    """
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+    from torch.onnx._internal.exporter import _core, _flags
+
+    translate = _flags.set_onnx_exporting_flag(_core._exported_program_to_onnx_program)
+    model = translate(program, registry=registry(opset)).model
+    return onnxscript_apis.optimize(onnxscript_apis.convert_version(model, opset))
 
 
 def _gives_empty_statistics(node: torch.fx.Node) -> bool:
