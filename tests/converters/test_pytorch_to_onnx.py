@@ -122,7 +122,7 @@ def test_an_opset_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_all_gaps_are_found_at_once_with_their_lines(tmp_path: Path) -> None:
     gaps = [f for f in converter.check(inverse(tmp_path)) if f.verdict is Verdict.GAP]
     assert [f.operator for f in gaps] == ["aten.cummax.default", "aten.linalg_inv.default"]
-    assert all(f.count == 1 and f.where[0].startswith("torch_models.py:") for f in gaps)
+    assert all(f.count == 1 and "torch_models.py:" in f.where[0] for f in gaps)
 
 
 def test_a_forced_conversion_names_all_gaps(tmp_path: Path) -> None:
