@@ -290,7 +290,20 @@ def collecting(x: Any) -> dict[str, Any]:
     return {"rows": filled.stack()}
 
 
-@pytest.mark.parametrize("build", [counting, branching, collecting])
+def mapping(x: Any) -> dict[str, Any]:
+    """Arrays that are filled from a tensor, read in a loop, and stacked or gathered, of two dtypes and of any length."""
+    import tensorflow as tf
+
+    def row(value: Any) -> tuple[Any, Any]:
+        return tf.stack([value, value * 2.0, value - 1.0]), tf.cast(value * 10.0, tf.int32)
+
+    parts, whole = tf.map_fn(row, tf.concat([x, x], 0), dtype=(tf.float32, tf.int32))
+    given = tf.compat.v1.TensorArray(tf.float32, size=3).scatter([2, 0, 1], tf.stack([x, -x, x * x]))
+    size = tf.cast(given.size(), tf.float32)
+    return {"parts": parts, "whole": whole, "picked": given.gather([1, 2]) + size}
+
+
+@pytest.mark.parametrize("build", [counting, branching, collecting, mapping])
 @pytest.mark.parametrize("value", [[0.5, 1.0], [-2.0, -0.25], [3.0, 4.0]])
 def test_control_flow_of_version_1(build: Callable[..., Any], value: list[float], tmp_path: Path) -> None:
     model = version_1(build, specs("x[2]"), tmp_path / "model")
@@ -302,6 +315,7 @@ def test_control_flow_of_version_1(build: Callable[..., Any], value: list[float]
     assert_same(model, output, {"x": np.array(value, np.float32)})
     left = inspect(output).operators
     assert not {"Merge", "Switch", "Enter", "Exit", "NextIteration"} & set(left)
+    assert not [operator for operator in left if operator.startswith("TensorArray")]
 
 
 def test_nested_loops_of_version_1(tmp_path: Path) -> None:
@@ -332,6 +346,18 @@ def test_a_branch_of_constants_is_refused(tmp_path: Path) -> None:
 
     model = version_1(build, specs("x[2]"), tmp_path / "model")
     assert "'cond/Merge'" in refusal(model, tmp_path / "out").message
+
+
+def test_a_branch_of_constants_that_nobody_needs(tmp_path: Path) -> None:
+    """Converters leave such a branch behind, to say which one was taken."""
+
+    def build(x: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        tf.compat.v1.cond(tf.reduce_sum(x) > 0, lambda: tf.constant(5.0), lambda: tf.constant(-3.0))
+        return {"y": x * 2.0}
+
+    assert_same(version_1(build, specs("x[2]"), tmp_path / "model"), tmp_path / "out")
 
 
 def refusal(model: Path, output: Path) -> ConversionError:

@@ -48,6 +48,20 @@ def test_a_symbol_stays_a_symbol() -> None:
     assert computed("ScatterND", [N, 3], [[1]], [N]) == [N, N]
 
 
+def test_equal_parts_of_a_shape() -> None:
+    split = ir.node("Split", [ir.Value(name="x")], num_outputs=2)
+    results = evaluate(split, 18, [Host.of([N, 3, 8, 2])])
+    assert results is not None
+    assert [part.array.tolist() for part in results] == [[N, 3], [8, 2]]
+
+
+@pytest.mark.parametrize("operator", ["Not", "Where"])
+def test_a_choice_by_an_unknown_size_is_left_to_the_framework(operator: str) -> None:
+    values = {"Not": [N > 5], "Where": [N > 5, 1, 2]}[operator]
+    with pytest.raises(DataDependentError, match="comparison"):
+        computed(operator, *values)
+
+
 def test_an_array_without_symbols_becomes_numbers_again() -> None:
     results = evaluate(node("Gather", 2), 18, [Host.of([N, 3, 8]), Host.of([1, 2])])
     assert results is not None

@@ -96,6 +96,7 @@ def evaluate(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[H
         raise DataDependentError(f"{node.op_type} of a dynamic size")
     # The arguments come as object arrays, so that numpy applies Python's own operators.
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    attributes.setdefault("num_outputs", len(node.outputs))  # Split says it since opset 18
     result = operation([None if v is None else v.array.astype(object) for v in values], attributes)
     results = result if isinstance(result, list) else [result]
     declared = [_declared(output, values) for output in node.outputs]
@@ -243,8 +244,9 @@ def _slice(inputs: _Inputs, attributes: _Attributes) -> np.ndarray:
 def _split(inputs: _Inputs, attributes: _Attributes) -> list[np.ndarray]:
     axis = attributes.get("axis", 0)
     sizes = attributes.get("split", [_index(v) for v in inputs[1].flat] if len(inputs) > 1 else None)
-    if sizes is None:
-        raise DataDependentError("a split into equal parts of a dynamic size")
+    if sizes is None:  # equal parts, of which the last may be smaller
+        size, parts = inputs[0].shape[axis], attributes["num_outputs"]
+        sizes = [-(-size // parts)] * parts
     return np.split(inputs[0], np.cumsum(sizes)[:-1], axis)
 
 
@@ -262,8 +264,20 @@ def _reduce(function: Callable[[Any, Any], Any]) -> Callable[[_Inputs, _Attribut
     return apply
 
 
+def _truth(condition: Any) -> bool:
+    """Whether a comparison of sizes holds.
+
+    Raises:
+        DataDependentError: Only the model's inputs tell; frameworks have errors of their own for that.
+    """
+    try:
+        return bool(condition)
+    except Exception as error:
+        raise DataDependentError("a comparison with a size that is computed") from error
+
+
 def _where(condition: Any, yes: Any, no: Any) -> Any:
-    return yes if bool(condition) else no
+    return yes if _truth(condition) else no
 
 
 def _constant_of_shape(inputs: _Inputs, attributes: _Attributes) -> np.ndarray:
@@ -301,6 +315,7 @@ def _cast(inputs: _Inputs, attributes: _Attributes) -> np.ndarray:
     import onnx_ir as ir
 
     dtype = ir.DataType(attributes["to"]).numpy()
+    inputs = [_elementwise(lambda v: _truth(v) if type(v).__name__ == "SymBool" else v)(inputs[:1], {})]
     if dtype.kind in "iu":
         return _elementwise(lambda v: v if _is_whole(v) else int(v) if _is_number(v) else math.trunc(v))(inputs, {})
     if dtype.kind == "f":
@@ -330,7 +345,7 @@ _SYMBOLIC: dict[str, Callable[[_Inputs, _Attributes], Any]] = {
     "Mod": _elementwise(lambda a, b: a % b),
     "Mul": _elementwise(lambda a, b: a * b),
     "Neg": _elementwise(lambda a: -a),
-    "Not": _elementwise(lambda a: not a),
+    "Not": _elementwise(lambda a: not _truth(a)),
     "Range": _range,
     "ReduceMax": _reduce(lambda a, b: maximum(a, b)),
     "ReduceMin": _reduce(lambda a, b: minimum(a, b)),

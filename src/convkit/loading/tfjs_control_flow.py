@@ -63,11 +63,23 @@ class ControlFlow:
         nodes: The plain nodes.
         made: The tensors that loops and choices give.
         aliases: Tensors that are others.
+        refused: Tensors of which neither could be made, and why; what nobody needs does no harm.
     """
 
     nodes: dict[str, Any]
     made: dict[str, Loop | Choice]
     aliases: dict[str, str]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def node(self, tensor: str) -> Any:
+        """The plain node that gives a tensor.
+
+        Raises:
+            ConversionError: It comes from control flow that fits no loop and no branch.
+        """
+        if tensor in self.refused:
+            raise ConversionError(self.refused[tensor])
+        return self.nodes[tensor.partition(":")[0]]
 
     def resolved(self, tensor: str) -> str:
         """The tensor of a plain node, a loop or a choice that a tensor is."""
@@ -86,7 +98,7 @@ def structured(body: Body) -> ControlFlow:
     """Finds the loops and choices of a body.
 
     Raises:
-        ConversionError: naming the node that fits neither.
+        ConversionError: naming a loop without an entry or a condition.
     """
     flow = ControlFlow({n: v for n, v in body.nodes.items() if v.op not in _FLOW}, {}, {})
     if len(flow.nodes) == len(body.nodes):
@@ -167,7 +179,10 @@ class _Choices:
     def find(self) -> None:
         for node in self._body.nodes.values():
             if node.op == "Merge" and f"{node.name}:0" not in self._loops.variables:
-                self._take(node)
+                try:
+                    self._take(node)
+                except ConversionError as error:
+                    self._flow.refused[f"{node.name}:0"] = error.message
 
     def _take(self, merge: Any) -> Choice:
         made = self._flow.made.get(f"{merge.name}:0")

@@ -17,6 +17,7 @@ from convkit.loading.tfjs_bodies import Body
 from convkit.loading.tfjs_control_flow import ControlFlow, structured
 from convkit.loading.tfjs_dtypes import adapt_dtypes, narrow_signature
 from convkit.loading.tfjs_rewrites import rewrite
+from convkit.loading.tfjs_tensor_arrays import arrays_as_lists
 from convkit.loading.tfjs_tracing import trace
 from convkit.readers.damage import DamagedFileError
 
@@ -94,6 +95,7 @@ def _prepared(body: Body, weights: Mapping[str, np.ndarray]) -> Body:
         if node.op == "Const":
             _fill(node, weights)
     rewrite(body)
+    arrays_as_lists(body)
     for node in body.nodes.values():
         _without_foreign_attributes(node)
     adapt_dtypes(body)

@@ -59,7 +59,7 @@ class _Scope:
             elif tensor in self._flow.made:
                 structures[tensor] = None
             elif name not in segment:
-                node = segment[name] = self._flow.nodes[name]
+                node = segment[name] = self._flow.node(tensor)
                 pending += self._flow.inputs(node)
         if structures or not segment:
             return list(structures)

@@ -50,7 +50,7 @@ class TorchBackend:
         if not host.is_symbolic:
             return as_tensor(host.array)
         dtype = torch.from_numpy(np.zeros((), host.dtype)).dtype
-        parts = [torch.ops.aten.scalar_tensor.default(size, dtype=dtype) for size in host.array.flat]
+        parts = [torch.ops.aten.scalar_tensor.default(_countable(size), dtype=dtype) for size in host.array.flat]
         return torch.stack(parts).reshape(host.array.shape)
 
     def shape(self, tensor: Any) -> list[Any]:
@@ -71,6 +71,11 @@ class TorchBackend:
         """Calls a handler, on wider integers where torch has no kernels; the graph's declared dtype narrows the result."""
         wide = [a.to(_WIDER[a.dtype]) if isinstance(a, torch.Tensor) and a.dtype in _WIDER else a for a in arguments]
         return handler.function(*wide, **attributes)
+
+
+def _countable(size: Any) -> Any:
+    """A size, or 1 or 0 for whether a comparison of sizes holds: torch makes no tensor of a SymBool."""
+    return torch.sym_ite(size, 1, 0) if isinstance(size, torch.SymBool) else size
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
