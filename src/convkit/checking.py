@@ -13,6 +13,7 @@ from convkit.errors import ConversionError, ConvkitError
 from convkit.events import Observer, ignore
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding, Verdict
+from convkit.legalization.ways_out import with_ways_out
 from convkit.options import ConvertOptions
 from convkit.planner import Route
 from convkit.workers.pool import Answer, WorkerPool
@@ -31,7 +32,8 @@ def judge(
         component=step.name,
         timeout=timeout,
     )
-    return None if answer.result is None else [Finding.from_json(f) for f in answer.result], answer
+    found = None if answer.result is None else with_ways_out(map(Finding.from_json, answer.result))
+    return found, answer
 
 
 def convert_step(
@@ -164,7 +166,7 @@ class StaticWalk(Walk):
             component=step.name,
             timeout=self.options.timeout,
         )
-        return [Finding.from_json(f) for f in answer.result]
+        return with_ways_out(map(Finding.from_json, answer.result))
 
     def is_taken(self, step: Converter) -> bool:
         return step.is_importer and step.static_host is None

@@ -14,7 +14,7 @@ from convkit.legalization.target import Finding, Verdict
 if TYPE_CHECKING:
     from convkit.api import CheckResult
 
-__all__ = ["Blocker", "Survey", "model_files", "surveyed"]
+__all__ = ["Blocker", "Survey", "best", "gaps_of", "model_files", "surveyed"]
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,12 @@ class Survey:
 
 
 def best(result: CheckResult) -> list[Finding]:
-    """The findings of the route that would be taken: the first without gaps, else the first."""
-    told = [found for _, found in result.routes if found is not None]
-    return next((found for found in told if all(f.verdict is not Verdict.GAP for f in found)), told[0] if told else [])
+    """The findings of the route that has the fewest gaps, the first of several."""
+    return min((found for _, found in result.routes if found is not None), key=lambda found: len(gaps_of(found)), default=[])
+
+
+def gaps_of(findings: Iterable[Finding]) -> list[Finding]:
+    return [f for f in findings if f.verdict is Verdict.GAP]
 
 
 def model_files(directory: Path) -> list[Path]:

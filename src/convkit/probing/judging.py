@@ -12,6 +12,7 @@ from convkit.artifact import PyTorchSource
 from convkit.errors import ConversionError, ConvkitError, DriftError, OperatorGapError, WorkerTimeoutError
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding, Verdict
+from convkit.legalization.ways_out import with_ways_out
 from convkit.options import ConvertOptions
 from convkit.planner import Route
 from convkit.probing.signatures import OperatorSignature
@@ -55,9 +56,10 @@ class Outcome:
         if self.verdict is None:
             return None
         where = signature.where if self.verdict is Verdict.GAP else ()
-        return Finding(
+        found = Finding(
             signature.operator, signature.count, self.verdict, self.reason, where, self.hint, self.code, evidence="probe"
         )
+        return with_ways_out([found])[0]
 
 
 def judged(model: Path, source: Variant, target: Format, route: Route, pool: WorkerPool, timeout: float | None) -> Outcome:
