@@ -11,6 +11,7 @@ from convkit.arrays import save_arrays
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.checking import convert_step, judge
 from convkit.components import ConversionRequest, Converter, Emitter
+from convkit.delegation.measuring import measured
 from convkit.errors import (
     ConversionError,
     ConvkitError,
@@ -126,6 +127,9 @@ class _Journey:
             if verdict is Verdict.DRIFT and not self.options.allow_drift:
                 attempt.verdict = verdict
                 raise DriftError(_drift_message(attempt.validation))
+        attempt.delegation = measured(artifact, self.pool, self.options.timeout)
+        if attempt.delegation is not None:
+            self.observe(Event("delegation", attempt.delegation))
         for emitter in self.emitters:
             self._emit(emitter, artifact, attempt)
         attempt.verdict = verdict

@@ -198,6 +198,8 @@ class Lines:
             line("validate", terminal.describe_validation(detail))
             for note in detail.notes:
                 line("", note)
+        elif event.stage == "delegation":
+            line("delegated", str(detail))
         elif event.stage == "emit":
             line("emit", terminal.describe_stage(detail))
             for note in detail.notes:

@@ -159,6 +159,8 @@ def of_conversion(report: ConversionReport) -> Document:
         facts.append(("wrote", terminal.written_line(report.artifact)))
     if report.validation is not None:
         facts.append(("validation", terminal.describe_validation(report.validation)))
+    if report.attempts and report.attempts[-1].delegation is not None:
+        facts.append(("delegated", str(report.attempts[-1].delegation)))
     facts += [(name, version) for name, version in report.versions.items()]
     return Document(
         "conversion",

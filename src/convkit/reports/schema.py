@@ -18,6 +18,7 @@ from typing import Any
 
 from convkit import __version__
 from convkit.artifact import Artifact, digest_of, size_of
+from convkit.delegation.shares import Shares
 from convkit.legalization.target import Finding
 from convkit.reports.drift import DriftReport
 from convkit.reports.files import replace_text
@@ -198,6 +199,7 @@ class Attempt:
     validation: ValidationReport | None = None
     verdict: Verdict = Verdict.FAILED
     error: dict[str, Any] | None = None
+    delegation: Shares | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -207,6 +209,7 @@ class Attempt:
             "findings": [f.to_json() for f in self.findings],
             "validation": None if self.validation is None else self.validation.to_json(),
             "error": self.error,
+            "delegation": None if self.delegation is None else self.delegation.to_json(),
         }
 
 

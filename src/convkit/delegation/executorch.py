@@ -1,0 +1,90 @@
+"""What XNNPACK has of an ExecuTorch program, from the file itself: its partitions are there as graphs. No framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from convkit.delegation.shares import Operation, Shares, product_flops, shares
+from convkit.interpreters.executorch.program import DelegateCall, KernelCall, Method, Program, TensorValue
+from convkit.interpreters.executorch.xnnpack.payload import PAYLOAD_ID, Graph, Node, parsed
+from convkit.readers.executorch import SIGNATURE_METHOD
+
+__all__ = ["measure"]
+
+# What moves data, reads sizes or checks: no arithmetic.
+_MOVES = frozenset(
+    (
+        "StaticTranspose", "StaticReshape", "StaticSlice", "StaticConstantPad", "Concatenate2", "Concatenate3", "Concatenate4",
+        "Concatenate5", "Copy", "aten::view_copy", "aten::permute_copy", "aten::slice_copy", "aten::cat", "aten::clone",
+        "aten::expand_copy", "aten::squeeze_copy", "aten::unsqueeze_copy", "aten::select_copy", "aten::split_copy",
+        "aten::constant_pad_nd", "aten::index_select", "aten::embedding", "aten::full", "aten::full_like", "aten::stack",
+        "dim_order_ops::_to_dim_order_copy", "dim_order_ops::_clone_dim_order", "aten::_to_copy", "aten::copy", "aten::empty",
+        "aten::split_with_sizes_copy",
+    )
+)  # fmt: skip
+_BOOKKEEPING = ("executorch_prim::", "aten::sym_size", "aten::_local_scalar_dense")
+"""Sizes and jumps: no work on tensors."""
+
+
+def measure(path: Path) -> Shares:
+    """The shares of a program's methods together, at the upper bounds of dynamic dimensions.
+
+    Raises:
+        DamagedFileError: The file leads out of its ranges.
+    """
+    program = Program(path)
+    operations: list[Operation] = []
+    partitions = 0
+    for name in program.method_names:
+        if name == SIGNATURE_METHOD:
+            continue
+        method = program.method(name)
+        for instruction in method.instructions:
+            if isinstance(instruction, KernelCall) and not instruction.operator.startswith(_BOOKKEEPING):
+                kernel = instruction.operator.partition(".")[0]
+                operations.append(Operation(kernel, _kernel_flops(kernel, method, instruction.arguments), False))
+            elif isinstance(instruction, DelegateCall):
+                delegate = method.delegates[instruction.delegate]
+                partitions += 1
+                if delegate.id == PAYLOAD_ID:
+                    operations += _delegated(parsed(delegate.payload))
+    return shares("XNNPACK", operations, partitions)
+
+
+def _kernel_flops(kernel: str, method: Method, arguments: Sequence[int]) -> int:
+    tensors = [v for v in (method.values[i] for i in arguments if 0 <= i < len(method.values)) if isinstance(v, TensorValue)]
+    if not tensors or kernel in _MOVES:
+        return 0
+    result = tensors[-1].sizes
+    if kernel == "aten::convolution" and len(tensors) > 2:
+        return product_flops(result, math.prod(tensors[1].sizes[1:]))
+    if kernel in ("aten::mm", "aten::bmm") and len(tensors) > 2:
+        return product_flops(result, tensors[0].sizes[-1])
+    if kernel == "aten::addmm" and len(tensors) > 3:
+        return product_flops(result, tensors[1].sizes[-1])
+    return math.prod(result)
+
+
+def _delegated(graph: Graph) -> Iterator[Operation]:
+    for node in graph.nodes:
+        yield Operation(node.kind, _node_flops(graph, node), True)
+
+
+def _node_flops(graph: Graph, node: Node) -> int:
+    outputs = [i for name, i in node.fields.items() if name.startswith("output") and name.endswith("_id")]
+    if not outputs or node.kind in _MOVES:
+        return 0
+    result = graph.values[outputs[0]].sizes
+    if "Conv" in node.kind:
+        window = node["kernel_height"] * node["kernel_width"]
+        if node.kind == "ConvTranspose2d":  # every element of the input goes into a window of the output
+            return product_flops(graph.values[node["input1_id"]].sizes, window * node["group_output_channels"])
+        return product_flops(result, window * (1 if node.kind == "DepthwiseConv2d" else node["group_input_channels"]))
+    if node.kind in ("FullyConnected", "BatchMatrixMultiply"):
+        return product_flops(result, graph.values[node["input1_id"]].sizes[-1])
+    if node.kind == "ScaledDotProductAttention":
+        query, key = (graph.values[node[n]].sizes for n in ("query_id", "key_id"))
+        return 2 * product_flops((*query[:-1], key[-2]), query[-1])
+    return math.prod(result)
