@@ -19,6 +19,7 @@ from convkit.cli.main import run
 from convkit.errors import ToolchainError, UsageError
 from convkit.signature import Signature
 from convkit.workers.locations import cache_directory
+from convkit.workers.pool import fresh_pool
 
 
 def browsers() -> list[int]:
@@ -26,10 +27,11 @@ def browsers() -> list[int]:
     return [p.pid for p in psutil.Process().children(recursive=True) if "chrom" in p.name()]
 
 
-def test_both_backends_prove_a_model(network, pool):
+def test_every_backend_proves_a_model(network, pool):
     report = api.validate_in_browser(network, network, seeds=2, pool=pool)
     assert report.verdict.value == "proved"
-    assert list(report.backends) == ["wasm", "webgl"]
+    assert list(report.backends) == ["wasm", "webgl", "webgpu"]
+    assert report.absent == {}
     for name, backend in report.backends.items():
         assert [s.recipe for s in backend.sets] == ["seed 0, batch=2", "seed 1, batch=3", "zeros, batch=2"]
         assert name in backend.target_runtime
@@ -39,6 +41,8 @@ def test_both_backends_prove_a_model(network, pool):
     assert report.driver
     webgl = report.backends["webgl"]
     assert report.driver in webgl.target_runtime
+    assert report.adapter
+    assert report.adapter in report.backends["webgpu"].target_runtime
     assert webgl.tolerances["scores"].relative == (1e-2 if report.software_driver else 1e-4)
     assert report.backends["wasm"].tolerances["scores"].relative == 1e-4
     assert browsers() == []
@@ -51,8 +55,28 @@ def test_drift_is_found_and_is_exit_code_1(network, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "drift"
     assert told["failures"] == {}
-    for backend in ("wasm", "webgl"):
+    for backend in ("wasm", "webgl", "webgpu"):
         assert 0.05 < told["backends"][backend]["summary"]["required_tolerance"] < 0.2
+
+
+def test_a_browser_without_webgpu_is_said_to_have_none(network, tmp_path, monkeypatch):
+    """A browser of its own, as the users of one without WebGPU have it; what is absent is no failure."""
+    wrapper = tmp_path / "browser"
+    flags = "|".join(chromium.SOFTWARE_WEBGPU)
+    wrapper.write_text(
+        "#!/bin/bash\nkept=()\n"
+        f'for flag in "$@"; do case "$flag" in {flags}) ;; *) kept+=("$flag");; esac; done\n'
+        f'exec {chromium.executable()} "${{kept[@]}}"\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CONVKIT_CHROMIUM", str(wrapper))
+    with fresh_pool() as fresh:
+        report = api.validate_in_browser(network, network, seeds=1, pool=fresh)
+    assert report.verdict.value == "proved"
+    assert list(report.backends) == ["wasm", "webgl"]
+    assert report.adapter == ""
+    assert "has no webgpu on this machine" in report.absent["webgpu"]
+    assert report.to_json()["absent"] == report.absent
 
 
 def test_a_kernel_that_one_backend_lacks(tmp_path, pool):
@@ -61,8 +85,7 @@ def test_a_kernel_that_one_backend_lacks(tmp_path, pool):
     path = write_graph(tmp_path, Signature(specs("x[3,3]"), specs("y[3,3]")), [product])
     report = api.validate_in_browser(path, path, seeds=1, pool=pool)
     assert report.verdict.value == "failed"
-    assert list(report.backends) == ["webgl"]
-    assert report.backends["webgl"].verdict.value == "proved"
+    assert {name: backend.verdict.value for name, backend in report.backends.items()} == {"webgl": "proved", "webgpu": "proved"}
     assert "the backend wasm has no kernel for the operator Einsum" in report.failures["wasm"]
 
 

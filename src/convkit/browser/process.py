@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convkit.browser.chromium import Chromium
+from convkit.browser.chromium import SOFTWARE_WEBGPU, Chromium
 from convkit.browser.server import PageServer
 from convkit.browser.site import add_page, add_tfjs
 from convkit.errors import ConversionError, ToolchainError
@@ -108,7 +108,7 @@ class BrowserProcess:
         self._server.add_answer("next", self._next)
         self._server.add_receiver("answer", self._answers.put)
         try:
-            self._browser = Chromium(self._server.url("page/agent.html"))
+            self._browser = Chromium(self._server.url("page/agent.html"), SOFTWARE_WEBGPU)
         except BaseException:
             self.close()
             raise

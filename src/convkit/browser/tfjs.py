@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from convkit.browser.process import BrowserProcess
     from convkit.runtimes.tfjs import TfjsSession
 
-__all__ = ["close", "driver", "load"]
+__all__ = ["close", "drivers", "load"]
 
 _PATIENCE = 900.0
 """Seconds that a run may take: a software driver compiles every shader of a model first."""
@@ -37,9 +37,10 @@ def load(artifact: Artifact, backend: str) -> TfjsSession:
     return session(_process(), artifact, backend)
 
 
-def driver() -> str:
-    """The graphics driver that WebGL uses in the browser, "" where there is none."""
-    return str(_process().call("describe", {})[0]["driver"])
+def drivers() -> dict[str, str]:
+    """What computes for the backends webgl and webgpu in the browser: a driver, an adapter; "" where there is none."""
+    told = _process().call("describe", {})[0]
+    return {"webgl": str(told["driver"]), "webgpu": str(told["adapter"])}
 
 
 def close() -> None:

@@ -1,4 +1,4 @@
-"""The proof in a browser: a TF.js model on Chromium's wasm and webgl backends, compared with its source."""
+"""The proof in a browser: a TF.js model on Chromium's wasm, webgl and webgpu backends, compared with its source."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from convkit.workers.pool import WorkerPool
 
 __all__ = ["BACKENDS", "BrowserReport", "validate"]
 
-BACKENDS = ("wasm", "webgl")
+BACKENDS = ("wasm", "webgl", "webgpu")
 _HOST = Host(group="browser", preload=("numpy",))
 _MODULE = "convkit.browser.tfjs"
 _FLOAT32 = Tolerance(1e-4, "float32 in a browser: kernels sum in other orders")
 _SOFTWARE = 1e-2
-# What WebGL's software drivers call themselves: Chromium's, Mesa's, Windows's.
+# What software drivers call themselves: Chromium's, Mesa's, Windows's.
 _SOFTWARE_DRIVERS = ("swiftshader", "llvmpipe", "softpipe", "basic render")
 
 
@@ -35,19 +35,23 @@ class BrowserReport:
     Attributes:
         browser: Its name and version.
         driver: The graphics driver of its WebGL, "" where it has none.
+        adapter: What its WebGPU computes on, "" where it has none.
         backends: The comparison on each backend that ran the model.
-        failures: Why the others did not.
+        absent: Backends that this browser does not have, and why; they prove nothing and disprove nothing.
+        failures: Why the others did not run it.
     """
 
     browser: str
     driver: str
+    adapter: str = ""
     backends: dict[str, ValidationReport] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
     def software_driver(self) -> bool:
         """Whether the driver computes on the processor."""
-        return any(name in self.driver.lower() for name in _SOFTWARE_DRIVERS)
+        return _is_software(self.driver)
 
     @property
     def verdict(self) -> Verdict:
@@ -63,7 +67,9 @@ class BrowserReport:
             "browser": self.browser,
             "driver": self.driver,
             "software_driver": self.software_driver,
+            "adapter": self.adapter,
             "backends": {name: report.to_json() for name, report in self.backends.items()},
+            "absent": self.absent,
             "failures": self.failures,
         }
 
@@ -95,8 +101,12 @@ def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: Work
         return worker.call(f"{_MODULE}:{function}", {}, stage="validate", component=version, timeout=comparison.timeout).result
 
     try:
-        report = BrowserReport(version, call("driver"))
+        drivers = call("drivers")
+        report = BrowserReport(version, drivers["webgl"], drivers["webgpu"])
         for backend in BACKENDS:
+            if not drivers.get(backend, "processor"):
+                report.absent[backend] = f"{version} has no {backend} on this machine: nothing was run on it"
+                continue
             runtime = _runtime(backend, report)
             compared = replace(comparison, runtime=runtime, coarsest=_tolerance(backend, report))
             try:
@@ -113,7 +123,7 @@ def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: Work
 
 def _runtime(backend: str, report: BrowserReport) -> Runtime:
     tfjs = toolchains.get("browser").version("@tensorflow/tfjs-core")
-    where = f"{report.browser}, {report.driver or 'no WebGL'}" if backend == "webgl" else report.browser
+    where = ", ".join(filter(None, (report.browser, _driver(backend, report))))
     return Runtime(
         name=f"TF.js {tfjs} {backend} ({where})",
         variants=(Variant.TFJS_GRAPH, Variant.TFJS_LAYERS),
@@ -123,7 +133,14 @@ def _runtime(backend: str, report: BrowserReport) -> Runtime:
     )
 
 
+def _driver(backend: str, report: BrowserReport) -> str:
+    return {"webgl": report.driver, "webgpu": report.adapter}.get(backend, "")
+
+
+def _is_software(driver: str) -> bool:
+    return any(name in driver.lower() for name in _SOFTWARE_DRIVERS)
+
+
 def _tolerance(backend: str, report: BrowserReport) -> Tolerance:
-    if backend == "webgl" and report.software_driver:
-        return Tolerance(_SOFTWARE, f"webgl on a software driver: {report.driver}")
-    return _FLOAT32
+    driver = _driver(backend, report)
+    return Tolerance(_SOFTWARE, f"{backend} on a software driver: {driver}") if _is_software(driver) else _FLOAT32

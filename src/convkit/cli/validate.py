@@ -34,7 +34,7 @@ Exit code 0: they agree. 1: they drift.""",
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
 @click.option("--locate/--no-locate", default=None, help="Compare what is inside too; by default when the outputs drift.")
-@click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm and webgl.")
+@click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm, webgl and webgpu.")
 @common.report_option
 @common.run_options
 def command(
@@ -72,16 +72,17 @@ def command(
             raise click.UsageError("--report shows a comparison of two runtimes; --json shows what the browser did")
         report = api.validate_in_browser(source, converted, **arguments)
         shown = [*report.backends.values()]
-        failures = list(report.failures.items())
+        absent, failures = list(report.absent.items()), list(report.failures.items())
     else:
         report = api.validate(source, converted, locate=locate, **arguments)
         common.write_reports(report, reports)
-        shown, failures = [report], []
+        shown, absent, failures = [report], [], []
     if as_json:
         common.emit_json(report.to_json())
     elif not quiet:
         for validation in shown:
             _show(validation)
+        common.lines([("absent", f"{backend}: {why}") for backend, why in absent])
         common.lines([("failed", f"{backend}: {why}") for backend, why in failures])
         common.line("verdict", report.verdict.value)
     return 0 if report.verdict.value == "proved" else 1

@@ -2,14 +2,14 @@
 
 import { answer, createOperations } from '../javascript/tfjs_operations.mjs';
 import { packMessage, unpackMessage } from '../javascript/wire.mjs';
-import { fetched, graphicsDriver, readyTfjs } from './tfjs.mjs';
+import { fetched, gpuAdapter, graphicsDriver, readyTfjs } from './tfjs.mjs';
 
 const operations = createOperations(
   readyTfjs(),
   async (address) => (await fetched(address)).text(),
   async (address) => (await fetched(address)).arrayBuffer(),
 );
-operations.describe = async () => [{ driver: graphicsDriver() }, []];
+operations.describe = async () => [{ driver: graphicsDriver(), adapter: await gpuAdapter() }, []];
 
 async function serveOnce() {
   const response = await fetched('next');

@@ -15,6 +15,14 @@ export async function fetched(address) {
   return response;
 }
 
+/** The name of the adapter that WebGPU computes on here, "" where there is no WebGPU. */
+export async function gpuAdapter() {
+  const adapter = await navigator.gpu?.requestAdapter();
+  if (!adapter) return '';
+  const { vendor, architecture, description } = adapter.info ?? {};
+  return [vendor, architecture, description].filter(Boolean).join(' ') || 'an adapter without a name';
+}
+
 /** The name of the graphics driver that WebGL uses here, "" where there is no WebGL. */
 export function graphicsDriver() {
   const context = document.createElement('canvas').getContext('webgl2');
