@@ -370,7 +370,7 @@ def validate_in_browser(
     timeout: float | None = None,
     pool: WorkerPool | None = None,
 ) -> BrowserReport:
-    """Runs a TF.js model in headless Chromium, on its wasm and webgl backends, and compares with another artifact.
+    """Runs a TF.js model in headless Chromium, on its wasm, webgl and webgpu backends, and compares with another artifact.
 
     Args:
         source: The reference.
