@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from convkit.formats import Variant
 from convkit.legalization.target import Verdict
 from convkit.loading.savedmodel_writer import write_saved_model
 from convkit.runtimes import savedmodel as runtime
-from convkit.signature import Signature
+from convkit.signature import Signature, TensorSpec
 
 
 def edge(model: onnx.ModelProto) -> tuple[list[tuple[str, int, list[object]]], ...]:
@@ -147,3 +148,26 @@ def test_impossible_opset(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="99") as caught:
         converter.convert(ConversionRequest(source, tmp_path / "m.onnx", SIGNATURES["nchw"], options={"opset": 99}))
     assert "--option opset" in caught.value.hint
+
+
+def test_small_probabilities_are_kept(tmp_path: Path) -> None:
+    """ONNX Runtime's Sigmoid has nothing left of them; what is inside of a model keeps it."""
+    import tensorflow as tf
+
+    wanted = Signature(
+        (TensorSpec("x", "float32", ("n", 4)),), (TensorSpec("p", "float32", (4, "n")), TensorSpec("y", "float32", ("n", 4)))
+    )
+
+    def call(tensors: list[Any]) -> list[Any]:
+        probability = tf.sigmoid(tensors[0])
+        return [tf.transpose(probability), tensors[0] * tf.sigmoid(tensors[0] + 1.0)]
+
+    write_saved_model(tmp_path / "model", wanted, call)
+    converter.convert(
+        ConversionRequest(Artifact(Variant.SAVEDMODEL, tmp_path / "model", wanted), tmp_path / "model.onnx", wanted)
+    )
+    x = np.array([[-8, -15, -18, -40], [-2, 0, 3, 100]], np.float32)
+    result = run(tmp_path / "model.onnx", wanted, {"x": x})["p"].T
+    np.testing.assert_allclose(result, 1 / (1 + np.exp(-x.astype(np.float64))), rtol=1e-6)
+    operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert operators.count("Sigmoid") == 1

@@ -16,6 +16,7 @@ from typing import Any
 
 from convkit.components import Option
 from convkit.errors import ConversionError
+from convkit.legalization.onnx.probabilities import keep_small_probabilities
 from convkit.signature import Signature, TensorSpec
 
 __all__ = ["ADDED_LITERT_OPERATORS", "ADDED_OPERATORS", "OPSET", "external_storage", "opset_of", "to_onnx", "write"]
@@ -284,6 +285,7 @@ def write(
     if lost := [name for name in outputs if name not in {value.name for value in graph.output}]:
         raise ConversionError(f"tf2onnx dropped the output {', '.join(lost)}", component="tf2onnx")
     outputs = _separate(graph, inputs, outputs)
+    keep_small_probabilities(graph)
     renames = dict(zip(inputs, signature.input_names, strict=True)) | dict(zip(outputs, signature.output_names, strict=True))
     _rename(graph, renames)
     _order(graph.input, signature.inputs, "input")
