@@ -190,13 +190,27 @@ def saturated(editor: Editor, node: NodeProto) -> bool:
     return True
 
 
-def swapped_outputs(editor: Editor, node: NodeProto) -> bool:
-    """The parts of a Split, or the outputs of a model, in each other's place."""
+def swapped_parts(editor: Editor, node: NodeProto) -> bool:
+    """The parts of a Split in each other's place."""
     if node.op_type != "Split" or len(node.output) < 2:
         return False
     first, second = node.output[0], node.output[1]
     node.output[0], node.output[1] = second, first
     return True
+
+
+def swapped_outputs(editor: Editor, node: NodeProto) -> bool:
+    """Two outputs of the model in each other's place."""
+    outputs = {o.name: o for o in editor.graph.output}
+    mine = outputs.get(node.output[0]) if node.output else None
+    if mine is None:
+        return False
+    for other in editor.graph.node:
+        theirs = outputs.get(other.output[0]) if other is not node and other.output else None
+        if theirs is not None and theirs.type == mine.type:
+            node.output[0], other.output[0] = other.output[0], node.output[0]
+            return True
+    return False
 
 
 def dropped_residual(editor: Editor, node: NodeProto) -> bool:
@@ -365,7 +379,7 @@ KINDS: dict[str, Kind] = {
     kind.__name__: kind
     for kind in (
         swapped_operands, wrong_axis, epsilon, transposed_weight, shifted_padding, wrong_resize_mode, truncated, half_overflow,
-        corrupted_weight, saturated, swapped_outputs, dropped_residual, dropped_bias, tanh_gelu, wrong_activation,
+        corrupted_weight, saturated, swapped_parts, swapped_outputs, dropped_residual, dropped_bias, tanh_gelu, wrong_activation,
         wrong_pooling, coarse_weights, wrong_scale, flipped_kernel, swapped_gates, wrong_channel_scale, negated, wrong_slice,
     )
 }  # fmt: skip

@@ -65,6 +65,20 @@ class Case:
     suspects: list[str] = field(default_factory=list)
 
 
+class Twins(torch.nn.Module):
+    """Two outputs of one shape, which a conversion can mix up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, 2, 1))
+        self.heads = torch.nn.ModuleList(torch.nn.Linear(8, 4) for _ in range(2))
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Two times four scores of `image: float32[batch, 3, 64, 64]`."""
+        pooled = self.trunk(image).mean((2, 3))
+        return {"left": self.heads[0](pooled), "right": self.heads[1](pooled)}
+
+
 def models(directory: Path) -> dict[str, Path]:
     """The sound models: the fixtures, a detector, a tagger, CNN families, a U-Net with Resize."""
     found = {name: FIXTURES / name / f"{name}.onnx" for name in ("digits_cnn", "digits_transformer", "digits_lstm")}
@@ -72,6 +86,7 @@ def models(directory: Path) -> dict[str, Path]:
     torch.manual_seed(0)
     for name in FAMILIES:
         built[name] = getattr(cnn_families, name)(), (torch.rand(1, 3, 64, 64),)
+    built["twins"] = Twins(), (torch.rand(1, 3, 64, 64),)
     built["unet"] = cnn_families.UNet(bilinear=True), (torch.rand(1, 3, 64, 64),)
     for name, (module, example) in built.items():
         program = torch.export.export(cnn_families.calibrated(module, *example).eval(), example)

@@ -8,7 +8,7 @@ counterparts of what it is computed from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,14 +82,14 @@ class Aligner:
             return None
         return next(iter(self._ranked(self._source.tensors[name], [found], "output")), None)
 
-    def behind(self, operator: TracedOperator, name: str, known: Mapping[str, Counterpart], taken: set[str]) -> list[Counterpart]:
+    def behind(self, operator: TracedOperator, name: str, read: Sequence[set[str]], taken: set[str]) -> list[Counterpart]:
         """What may stand for a tensor that has no equal, the best first: what is called the same, what an operator of the same
         kind makes of the counterparts of its operator's inputs, what else is computed from them.
 
         Args:
             operator: What computes it in the source.
             name: The tensor.
-            known: Counterparts found so far.
+            read: Per input of it that is known in the target, the tensors there that stand for it.
             taken: The target's tensors that are equal to another tensor of the source.
         """
         tensor = self._source.tensors[name]
@@ -98,9 +98,8 @@ class Aligner:
         if labelled:
             return self._ranked(tensor, [free[n] for n in labelled], "name")
         kind = family_of(operator)
-        near = [n for n in self._downstream(operator, known) if n in free]
-        read = {known[n].name for n in operator.inputs if n in known}
-        same = [n for n in near if family_of(self._makers[n]) == kind and read & set(self._makers[n].inputs)]
+        near = [n for n in self._downstream(set().union(*read)) if n in free]
+        same = [n for n in near if family_of(self._makers[n]) == kind and all(r & set(self._makers[n].inputs) for r in read)]
         built_alike = self._ranked(tensor, [free[n] for n in same], "structure")
         return built_alike + self._ranked(tensor, [free[n] for n in near if n not in same], "position")
 
@@ -115,9 +114,9 @@ class Aligner:
         found = [self._by_size[size][i] for i in order if apart[i] <= _ALIKE]
         return sorted(found, key=lambda t: t.name != tensor.name)
 
-    def _downstream(self, operator: TracedOperator, known: Mapping[str, Counterpart]) -> Iterator[str]:
-        """What the target computes from the counterparts of an operator's inputs, in a few steps."""
-        edge = [known[n].name for n in operator.inputs if n in known]
+    def _downstream(self, start: set[str]) -> Iterator[str]:
+        """What the target computes from some of its tensors, in a few steps."""
+        edge = sorted(start)
         seen = set(edge)
         for _ in range(_HOPS):
             edge = [o for name in edge for reader in self._readers.get(name, ()) for o in reader.outputs if o not in seen]

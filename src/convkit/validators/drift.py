@@ -7,7 +7,7 @@ spreads; where it begins are the suspects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from convkit.reports.drift import DriftReport, OperatorDrift, Suspect
 from convkit.traces import Trace, TracedOperator
 from convkit.validators.alignment import Aligner, Counterpart, alike
-from convkit.validators.causes import Case, explained
+from convkit.validators.causes import Case, Cause, explained
 from convkit.validators.edges import AlteredEdge, Edges
 from convkit.validators.layouts import solved
-from convkit.validators.operator_kinds import kind_of
+from convkit.validators.operator_kinds import ARRANGING, kind_of
 
 __all__ = ["Located", "locate"]
 
@@ -27,7 +27,6 @@ _PARAMETERS = (
     "conv", "matmul", "gemm", "linear", "fully", "norm", "resize", "upsample", "interpolate", "pad", "pool", "softmax", "gelu",
     "lstm", "gru", "rnn", "quant", "cast", "einsum", "addmm", "bmm",
 )  # fmt: skip
-_ARRANGING = {"reshape", "transpose", "identity"}
 _ALTERED = "altered-edge"
 _SMALL = 16
 """Elements of integers up to which they are sizes."""
@@ -54,6 +53,14 @@ class Located:
         if all(o is not operator for o in self.suspects):
             self.suspects.append(operator)
             self.report.suspects.append(suspect)
+
+    def convict(self, operator: TracedOperator, suspect: Suspect) -> None:
+        """Puts a suspect before all that are no more than likely."""
+        others = [(o, s) for o, s in zip(self.suspects, self.report.suspects, strict=True) if o is not operator]
+        place = sum(s.code == suspect.code for _, s in others)
+        others.insert(place, (operator, suspect))
+        self.suspects = [o for o, _ in others]
+        self.report.suspects = [s for _, s in others]
 
 
 def locate(source: Trace, target: Trace, report: DriftReport) -> Located:
@@ -89,18 +96,18 @@ class _Search:
         self._report.operators = [self._drift_of(o) for o in self._operators]
         self._report.compared = sum(o.agrees or o.error is not None for o in self._report.operators)
         located = Located(self._report, self._operators, self._known)
-        edges = Edges(self._source, self._target, self._known, self._report.tolerated)
+        self._edges = Edges(self._source, self._target, self._known, self._report.tolerated)
         for operator, region in self._suspected():
             suspect = self._suspect(operator, region)
-            for altered in edges.altered(operator, suspect.observed):
+            for altered in self._edges.altered(operator, suspect.observed, self._agreeing_readers):
                 if (maker := self._origin(altered.tensor)) is not None:
                     located.add(maker, self._altered(maker, operator, altered))
             if self._only_arranges(operator, suspect) and (maker := self._origin(operator.inputs[0])) is not None:
                 altered = AlteredEdge(operator.inputs[0], self._known[suspect.observed])
                 located.add(maker, self._altered(maker, operator, altered))
             located.add(operator, suspect)
-        self._report.suspects = [self._with_cause(o, s) for o, s in zip(located.suspects, self._report.suspects, strict=True)]
-        self._note_outputs()
+        self._add_causes(located)
+        self._note_outputs(located)
         return located
 
     def _pair_equals(self) -> None:
@@ -141,14 +148,18 @@ class _Search:
         """Counterparts of what differs; where several tensors want the same one, the nearest has it."""
         taken = {c.name for c in self._known.values() if c.evidence == "value" and c.error <= self._report.tolerated}
         wanted: list[tuple[bool, float, str, Counterpart]] = []
-        known = dict(self._known)
+        known = {name: {counterpart.name} for name, counterpart in self._known.items()}
         for operator in self._operators:
-            for name in operator.outputs if operator.name not in self._clean else ():
-                if name in self._source.tensors and name not in known:
-                    found = self._aligner.behind(operator, name, known, taken)
-                    wanted += [(c.evidence == "position", min(c.error, 1e30), name, c) for c in found]
-                    if found:
-                        known[name] = found[0]
+            read = [known[n] for n in operator.inputs if known.get(n)]
+            for name in operator.outputs:
+                if name in known:
+                    continue
+                found = []
+                if operator.name not in self._clean and name in self._source.tensors:
+                    found = self._aligner.behind(operator, name, read, taken)
+                wanted += [(c.evidence == "position", min(c.error, 1e30), name, c) for c in found]
+                # What has no counterpart lets those before it stand in: what reads it in the source reads them in the target.
+                known[name] = {found[0].name} if found else set().union(*read)
         given: set[str] = {c.name for c in self._known.values()}
         for *_, name, counterpart in sorted(wanted, key=lambda w: w[:2]):
             if name not in self._known and counterpart.name not in given:
@@ -172,7 +183,13 @@ class _Search:
 
     def _suspected(self) -> list[tuple[TracedOperator, list[TracedOperator]]]:
         """The operators at which the difference starts, each with those that it cannot be told apart from."""
-        begins = [o for o in self._operators if o.name not in self._clean and all(self._is_fine(n) for n in o.inputs)]
+        begins = [
+            operator
+            for operator in self._operators
+            if operator.name not in self._clean
+            and all(self._is_fine(n) for n in operator.inputs)
+            and not all(self._is_fine(n) for n in operator.outputs)
+        ]
         groups: list[tuple[list[TracedOperator], set[str]]] = []
         for operator in begins:
             region = self._hidden_behind(operator)
@@ -192,7 +209,19 @@ class _Search:
         return found
 
     def _is_fine(self, name: str) -> bool:
-        return self._agrees(name) or self._makers[name].name in self._clean
+        """Whether a tensor is right in the target: it agrees, or something is made of it that does."""
+        if not name or self._agrees(name) or self._makers[name].name in self._clean:
+            return True
+        return any(self._proves(reader) for reader in self._readers.get(name, ()))
+
+    def _proves(self, reader: TracedOperator) -> bool:
+        """Whether an operator that agrees shows that its inputs are right: it has made values of them, not sizes."""
+        if reader.name not in self._clean:
+            return False
+        made = [self._source.tensors[o] for o in reader.outputs if o in self._known and o in self._source.tensors]
+        if made:
+            return any(t.sketch.size > _SMALL and t.dtype.startswith("float") for t in made)
+        return any(self._proves(behind) for o in reader.outputs for behind in self._readers.get(o, ()))
 
     def _hidden_behind(self, operator: TracedOperator) -> list[TracedOperator]:
         """An operator and what follows it, up to where the target can be looked into again."""
@@ -223,18 +252,25 @@ class _Search:
             tuple(o.name for o in region),
         )
 
-    def _with_cause(self, operator: TracedOperator, suspect: Suspect) -> Suspect:
-        """The suspect with what experiments say of it."""
+    def _add_causes(self, located: Located) -> None:
+        """Says what experiments say of the suspects; one that they convict comes first."""
+        judged = [(o, *self._with_cause(o, s)) for o, s in zip(located.suspects, self._report.suspects, strict=True)]
+        judged.sort(key=lambda j: not j[2])
+        located.suspects = [operator for operator, _, _ in judged]
+        self._report.suspects = [suspect for _, suspect, _ in judged]
+
+    def _with_cause(self, operator: TracedOperator, suspect: Suspect) -> tuple[Suspect, bool]:
+        """The suspect with what experiments say of it, and whether they say it of it alone."""
         expected = self._source.array(suspect.observed) if suspect.counterpart else None
         got = self._target.array(suspect.counterpart) if suspect.counterpart else None
         if expected is None or got is None or expected.size != got.size:
-            return suspect
+            return suspect, False
         known = self._known.get(suspect.observed)
         layout = known.layout if known is not None and known.name == suspect.counterpart else None
         if layout is None:
             found_layout = solved(expected, got)
             if found_layout is None:
-                return suspect
+                return suspect, False
             layout = found_layout[0]
         case = Case(
             operator.operator,
@@ -244,22 +280,43 @@ class _Search:
             layout.read(got, expected.shape),
             whole=suspect.observed in operator.outputs and suspect.code != _ALTERED,
         )
-        found = explained(case)
+        found = self._bypassed(operator) or explained(case)
         if found is None:
-            return suspect
+            return suspect, False
         text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
-        return replace(suspect, cause=text, code=found.code, evidence=found.evidence)
+        return replace(suspect, cause=text, code=found.code, evidence=found.evidence), found.specific and case.whole
+
+    def _bypassed(self, operator: TracedOperator) -> Cause | None:
+        """Whether what reads an operator's result reads one of its inputs instead."""
+        for name in operator.outputs:
+            for reader in self._readers.get(name, ()):
+                observed = next((o for o in reader.outputs if o in self._known), "")
+                position = self._edges.bypassed(reader, observed, name, operator)
+                if position is not None:
+                    lost = "the residual is lost" if kind_of(operator.operator) == "add" else "it is left out"
+                    return Cause("dropped", f"{lost}: {reader.name} reads its input {position} instead", "", specific=True)
+        return None
 
     def _only_arranges(self, operator: TracedOperator, suspect: Suspect) -> bool:
         """Whether an operator that changes no value stands before a tensor with other values."""
-        if kind_of(operator.operator) not in _ARRANGING or not suspect.counterpart:
+        if kind_of(operator.operator) not in ARRANGING or not suspect.counterpart:
             return False
         return not alike(self._source.tensors[suspect.observed].sketch, self._target.tensors[suspect.counterpart].sketch)
+
+    def _agreeing_readers(self, name: str) -> Iterator[tuple[TracedOperator, str]]:
+        """The operators that read a tensor and agree, each with the first tensor behind it that has a counterpart."""
+        for reader in self._readers.get(name, ()):
+            behind = [reader]
+            for operator in behind if reader.name in self._clean else ():
+                if observed := next((o for o in operator.outputs if o in self._known), ""):
+                    yield reader, observed
+                    break
+                behind += [r for o in operator.outputs for r in self._readers.get(o, ()) if r not in behind]
 
     def _origin(self, name: str) -> TracedOperator | None:
         """What computes a tensor, behind operators that only arrange it anew: the target may do without them."""
         maker = self._makers.get(name)
-        while maker is not None and kind_of(maker.operator) in _ARRANGING and maker.inputs[0] in self._makers:
+        while maker is not None and kind_of(maker.operator) in ARRANGING and maker.inputs[0] in self._makers:
             maker = self._makers[maker.inputs[0]]
         return maker
 
@@ -279,7 +336,7 @@ class _Search:
             _ALTERED,
         )
 
-    def _note_outputs(self) -> None:
+    def _note_outputs(self, located: Located) -> None:
         """Outputs that stand in each other's place, or in another layout."""
         tolerated = self._report.tolerated
         for name, mine in self._source.outputs.items():
@@ -292,8 +349,16 @@ class _Search:
                 continue
             for other, theirs in self._target.outputs.items():
                 swapped = self._aligner.output(mine, theirs) if other != name else None
-                if swapped is not None and swapped.error <= tolerated:
-                    self._report.notes.append(f"output {name} of the source is output {other} of the target")
+                if swapped is None or swapped.error > tolerated:
+                    continue
+                cause = f"output {name} of the source is output {other} of the target"
+                self._report.notes.append(cause)
+                if (maker := self._origin(mine)) is not None:
+                    suspect = Suspect(
+                        maker.name, maker.operator, maker.place, 0.0, found.error, mine, found.name, (maker.name,), cause,
+                        "swapped-outputs", f"they agree to {swapped.error:.1e} of scale",
+                    )  # fmt: skip
+                    located.convict(maker, suspect)
 
 
 def _ordered(trace: Trace) -> list[TracedOperator]:

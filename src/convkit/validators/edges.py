@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from convkit.traces import Trace, TracedOperator
 from convkit.validators.alignment import Counterpart
 from convkit.validators.layouts import difference, solved
-from convkit.validators.operator_kinds import family_of
+from convkit.validators.operator_kinds import ARRANGING, family_of, kind_of
 
 __all__ = ["AlteredEdge", "Edges"]
 
@@ -41,12 +41,18 @@ class Edges:
         self._tolerated = tolerated
         self._makers = {name: operator for operator in target.operators for name in operator.outputs if name}
 
-    def altered(self, operator: TracedOperator, observed: str) -> Iterator[AlteredEdge]:
+    def altered(
+        self,
+        operator: TracedOperator,
+        observed: str,
+        agreeing: Callable[[str], Iterable[tuple[TracedOperator, str]]],
+    ) -> Iterator[AlteredEdge]:
         """The inputs that the target's counterpart of an operator does not get as the source's does.
 
         Args:
             operator: One whose inputs have equals in the target, and whose output has none.
             observed: The source's tensor in which the difference shows.
+            agreeing: The operators that read a tensor of the source and agree, with what shows that.
         """
         other = self._counterpart_of(operator, observed)
         if other is None:
@@ -59,9 +65,42 @@ class Edges:
                 continue
             compared = [(n, found) for n in read if (found := self._compared(expected, n)) is not None]
             if compared and all(found.error > self._tolerated for _, found in compared):
-                free = [c for c in compared if not self._is_another_input(operator, name, c[0])]
+                # What operators that agree read in its place is the same in another form.
+                forms = {n for reader, shown in agreeing(name) for n in self._read_by_counterpart(reader, shown)}
+                free = [c for c in compared if c[0] not in forms and not self._is_another_input(operator, name, c[0])]
                 if free:
                     yield AlteredEdge(name, min((found for _, found in free), key=lambda c: c.error))
+
+    def _read_by_counterpart(self, operator: TracedOperator, observed: str) -> tuple[str, ...]:
+        other = self._counterpart_of(operator, observed)
+        return () if other is None else other.inputs
+
+    def bypassed(self, reader: TracedOperator, observed: str, name: str, maker: TracedOperator) -> int | None:
+        """Which input of the operator that makes a tensor the target's counterpart of its reader reads instead of it.
+
+        Args:
+            reader: An operator of the source that reads the tensor.
+            observed: The reader's output, if that has a counterpart.
+            name: The tensor.
+            maker: The operator that makes it.
+        """
+        other = self._counterpart_of(reader, observed)
+        wanted = self._source.array(name)
+        if other is None or wanted is None or kind_of(maker.operator) in ARRANGING:
+            return None
+        read = [n for n in other.inputs if n in self._target.tensors and not self._target.tensors[n].constant]
+        if any(self._equals(wanted, n) for n in read):
+            return None
+        for position, given in enumerate(maker.inputs):
+            array = self._source.array(given)
+            if array is not None and array.shape == wanted.shape and any(self._equals(array, n) for n in read):
+                # The reader may read that input by right as well.
+                return None if given in reader.inputs else position
+        return None
+
+    def _equals(self, expected: np.ndarray, theirs: str) -> bool:
+        found = self._compared(expected, theirs)
+        return found is not None and found.error <= self._tolerated
 
     def _counterpart_of(self, operator: TracedOperator, observed: str) -> TracedOperator | None:
         """The target's operator of the same kind that the counterpart of a tensor comes from, a few steps before it."""
@@ -89,7 +128,6 @@ class Edges:
         """Whether a tensor of the target equals another input of the operator than that of this name."""
         for other in operator.inputs:
             expected = self._source.array(other) if other != name else None
-            found = None if expected is None else self._compared(expected, theirs)
-            if found is not None and found.error <= self._tolerated:
+            if expected is not None and self._equals(expected, theirs):
                 return True
         return False

@@ -6,7 +6,10 @@ import re
 
 from convkit.traces import TracedOperator
 
-__all__ = ["family_of", "kind_of"]
+__all__ = ["ARRANGING", "family_of", "kind_of"]
+
+ARRANGING = frozenset({"reshape", "transpose", "identity"})
+"""Kinds that change no value."""
 
 # The spellings of the formats, without case and punctuation, and what they mean; the first that fits counts.
 _KINDS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ __all__ = ["Case", "Cause", "cause", "explained"]
 _CERTAIN = 0.02
 """What share of the difference may be left when a cause is assumed."""
 _EXACT = 1e-6
+OF_VALUES = 30
+"""The rank from which on experiments look at values only, whatever the operator computes."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Cause:
         code: Of its kind, for machines: "epsilon".
         text: What is wrong in the target, one clause.
         evidence: The experiment, with its figures.
+        specific: Whether the operator was computed anew for it, so that it is this operator and no neighbour.
     """
 
     code: str
     text: str
     evidence: str
+    specific: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ _experiments: list[tuple[int, Experiment]] = []
 
 
 def cause(rank: int) -> Callable[[Experiment], Experiment]:
-    """Registers an experiment; those of a lower rank are tried first: the more specific they are, the lower."""
+    """Registers an experiment; lower ranks are tried first, those below `OF_VALUES` compute the operator anew."""
 
     def register(experiment: Experiment) -> Experiment:
         _experiments.append((rank, experiment))
@@ -104,8 +108,8 @@ def explained(case: Case) -> Cause | None:
     if not case.error > 0:
         return None
     with np.errstate(all="ignore"):
-        for _, experiment in sorted(_experiments, key=lambda e: e[0]):
+        for rank, experiment in sorted(_experiments, key=lambda e: e[0]):
             found = experiment(case)
             if found is not None:
-                return found
+                return replace(found, specific=rank < OF_VALUES)
     return None
