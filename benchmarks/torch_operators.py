@@ -1,6 +1,6 @@
 """PyTorch's own operator database through the pipeline, to every target: what is right, what is refused, and what is neither.
 
-Usage: python -m benchmarks.torch_operators [--to onnx,litert,executorch] [--only REGEX] [--every N] [--jobs N]
+Usage: python -m benchmarks.torch_operators [--to onnx,litert,executorch,tfjs] [--only REGEX] [--every N] [--jobs N]
        [--timeout SECONDS] [--no-force] [--output DIRECTORY]
 
 torch tests its kernels with samples of every operator (`torch.testing._internal.common_methods_invocations.op_db`). Up to two
@@ -35,7 +35,7 @@ from convkit.arrays import save_arrays
 
 __all__ = ["load", "make"]
 
-TARGETS = ("onnx", "litert", "executorch")
+TARGETS = ("onnx", "litert", "executorch", "tfjs")
 ROOT = Path(__file__).resolve().parent.parent / "build" / "torch-operators"
 _SAMPLES, _TRIED = 2, 24
 # Families of numerical mathematics that models do not use, and what is random.
@@ -109,6 +109,7 @@ def _write(directory: Path, program: Any, tensors: Sequence[Any], results: Seque
     directory.mkdir(parents=True)
     try:
         torch.export.save(program, directory / "model.pt2")
+        torch.export.load(directory / "model.pt2")  # some programs torch writes and cannot read
         signature = readers.inspect(directory / "model.pt2").signature
         assert signature is not None
         names = zip(signature.input_names, tensors, strict=True), zip(signature.output_names, results, strict=True)

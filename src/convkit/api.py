@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convkit.events import Observer
     from convkit.legalization.target import Finding
     from convkit.planner import Route
+    from convkit.reduction.repros import Repro
     from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
     from convkit.surveys import Survey
     from convkit.workers.pool import WorkerPool
@@ -36,6 +37,7 @@ __all__ = [
     "inspect",
     "plan",
     "preview",
+    "reduce",
     "survey",
     "validate",
     "validate_in_browser",
@@ -279,6 +281,48 @@ def survey(models: str | Path | Sequence[str | Path], to: Sequence[str | Format]
         [_target(target) for target in to] or [*Format],
         lambda model, target: check(model, target, **arguments),
     )
+
+
+def reduce(
+    model: str | Path,
+    to: str | Format,
+    directory: str | Path,
+    *,
+    inputs: Inputs | None = None,
+    via: str | Format | None = None,
+    timeout: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    pool: WorkerPool | None = None,
+    observe: Observer | None = None,
+) -> Repro:
+    """Shrinks a model that is not converted, or drifts, to the few operators that still show it.
+
+    Args:
+        model: An ONNX file or an exported program.
+        to: The target that it should reach, over the route that a conversion would take first.
+        directory: Where to write the small model, a script that shows the failure, and the text of an issue.
+        inputs, via, timeout, options, pool, observe: As for `convert`.
+
+    Raises:
+        UsageError: The model converts, cannot be cut into pieces, or the directory exists.
+    """
+    from convkit.events import ignore
+    from convkit.reduction.reducing import reduce_model
+    from convkit.workers.pool import default_pool
+
+    with (
+        tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
+        materialised(model, inputs, (), None, None, None) as (path, described),
+    ):
+        assert path is not None
+        chosen = ConvertOptions(
+            inputs=described,
+            via=None if via is None else _target(via),
+            timeout=timeout,
+            converter_options=dict(options or {}),
+        )
+        workers = pool or default_pool()
+        return reduce_model(path, _target(to), chosen, Path(directory), workers, Path(scratch), observe or ignore)
 
 
 def write_report(report: CheckResult | ConversionResult | ConversionReport | ValidationReport | Survey, path: str | Path) -> None:

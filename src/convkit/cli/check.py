@@ -23,6 +23,7 @@ Examples:
   convkit check model.onnx --to litert
   convkit check model.onnx
   convkit check model.pt2 --to executorch --probe
+  convkit check model.onnx --to litert --reduce repro/
   convkit check --fleet models/ --to executorch --report gaps.html
   convkit check model.onnx --to tfjs --json --report gaps.sarif
 
@@ -39,6 +40,13 @@ Without --to, operators × targets. Exit code 0: some route accepts every operat
 @click.option("--dynamic", multiple=True, metavar="NAME:AXIS=SYMBOL", help="Make a dimension dynamic. Repeatable.")
 @click.option("--via", metavar="FORMAT", help="Only routes through a format.")
 @click.option("--probe", is_flag=True, help="Convert, run and compare every distinct operator alone; kept for the next time.")
+@click.option(
+    "--reduce",
+    "reduce_to",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Shrink a failing model to the few operators that show it: a small model, a script and an issue's text.",
+)
 @common.report_option
 @common.run_options
 def command(
@@ -53,6 +61,7 @@ def command(
     dynamic: tuple[str, ...],
     via: str | None,
     probe: bool,
+    reduce_to: Path | None,
     reports: tuple[Path, ...],
     timeout: float | None,
     as_json: bool,
@@ -67,6 +76,8 @@ def command(
     if fleet is None and source is None and model_factory is None:
         raise click.UsageError("say what to check: a model, or --fleet DIR")
     common.check_reports(reports)
+    if reduce_to is not None:
+        return _reduce(source, target, reduce_to, inputs, via, timeout, as_json=as_json, quiet=quiet)
     arguments: dict[str, Any] = {
         "inputs": inputs,
         "input_specs": input_specs,
@@ -93,6 +104,33 @@ def command(
     elif not quiet:
         _show(result)
     return 0 if result.ok else 1
+
+
+def _reduce(
+    source: Path | None,
+    target: str | None,
+    directory: Path,
+    inputs: Path | None,
+    via: str | None,
+    timeout: float | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Writes the small model, and says what it shows. Exit code 1: there is a failure."""
+    from convkit import api
+
+    if source is None or target is None:
+        raise click.UsageError("--reduce takes a model and --to FORMAT")
+    with common.Lines(shown=False).showing() as lines:
+        found = api.reduce(source, target, directory, inputs=inputs, via=via, timeout=timeout, observe=lines)
+    if as_json:
+        common.emit_json(found.to_json())
+    elif not quiet:
+        shown = [("failure", f"{found.failure.kind}: {found.failure.message}")]
+        shown.append(("reduced", f"{found.before} nodes to {found.after} in {found.seconds:.1f} s"))
+        common.lines([*shown, ("wrote", f"{found.directory} (ISSUE.md, repro.py, {found.model.name})")])
+    return 1
 
 
 def _show(result: CheckResult | Survey) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["write"]
+__all__ = ["Cut", "write"]
 
 _LEAST_SIZE = 2
 _UNKNOWN_SIZE = 4
@@ -38,7 +39,7 @@ def write(artifact: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]]) ->
     refused = {}
     for digest, (name, file) in wanted.items():
         try:
-            module, signature, feeds = _Cut(program, nodes[name]).model()
+            module, signature, feeds = Cut(program, [nodes[name]]).model()
             exported = pytorch_capture.export(module, signature, feeds, checked=True)
             pytorch_capture.save(exported, signature, Path(file))
         except (ConversionError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -46,13 +47,21 @@ def write(artifact: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]]) ->
     return refused
 
 
-class _Cut:
-    """One node and the shape arithmetic that it needs, as a module."""
+class Cut:
+    """Some nodes, and the shape arithmetic that they need, as a module.
 
-    def __init__(self, program: torch.export.ExportedProgram, node: torch.fx.Node) -> None:
+    Args:
+        program: Where they are from.
+        nodes: Which ones.
+        has_weights: Keep the values of weights; by default they are made up.
+    """
+
+    def __init__(
+        self, program: torch.export.ExportedProgram, nodes: Sequence[torch.fx.Node], *, has_weights: bool = False
+    ) -> None:
         import torch
 
-        self._program, self._node = program, node
+        self._program, self._nodes, self._kept, self._has_weights = program, nodes, set(nodes), has_weights
         self._root = torch.nn.Module()
         self._graph = torch.fx.Graph()
         self._copies: dict[torch.fx.Node, torch.fx.Node] = {}
@@ -62,17 +71,26 @@ class _Cut:
         self._held |= signature.inputs_to_lifted_tensor_constants
 
     def model(self) -> tuple[torch.nn.Module, Signature, dict[str, np.ndarray]]:
-        """A module that computes the node, its signature, and an example of every input."""
+        """A module that computes the nodes, its signature, and an example of every input.
+
+        Raises:
+            ValueError: They compute no tensor, or need a number that is an input of the program.
+        """
         import torch
 
-        result = self._copied(self._node)
-        value = self._node.meta["val"]
-        outputs = [result]
-        if isinstance(value, tuple | list):
-            picked = [k for k, v in enumerate(value) if isinstance(v, torch.Tensor)]
-            outputs = [self._graph.call_function(_getitem(), (result, k)) for k in picked]
+        outputs: list[torch.fx.Node] = []
+        for node in self._nodes:
+            result, value = self._copied(node), node.meta.get("val")
+            if all(user in self._kept for user in _users(node)) and node.users:
+                continue
+            if isinstance(value, tuple | list):
+                picked = [k for k, v in enumerate(value) if isinstance(v, torch.Tensor)]
+                outputs += [self._graph.call_function(operator.getitem, (result, k)) for k in picked]
+            elif isinstance(value, torch.Tensor):
+                outputs.append(result)
+        if not outputs:
+            raise ValueError("these nodes compute no tensor")
         self._graph.output(tuple(outputs))
-        # torch.fx wants placeholders first, in the order of the arguments.
         module = torch.fx.GraphModule(self._root, self._graph).eval()
         specs = tuple(TensorSpec(f"y{k}", "float32", None) for k in range(len(outputs)))
         return module, Signature(tuple(s for s, _ in self._inputs), specs), {s.name: a for s, a in self._inputs}
@@ -82,7 +100,7 @@ class _Cut:
         import torch
 
         if node not in self._copies:
-            if node is not self._node and _is_tensor(node):
+            if not self._is_inside(node) and _is_tensor(node):
                 self._copies[node] = self._edge(node)
             elif node.op == "get_attr":
                 setattr(self._root, str(node.target), getattr(self._program.graph_module, str(node.target)))
@@ -94,6 +112,9 @@ class _Cut:
                 args, kwargs = self._unaliased(node, arguments[0]), arguments[1]
                 self._copies[node] = self._graph.call_function(node.target, args, kwargs)
         return self._copies[node]
+
+    def _is_inside(self, node: torch.fx.Node) -> bool:
+        return node in self._kept or (node.target is operator.getitem and node.args[0] in self._kept)
 
     def _unaliased(self, node: torch.fx.Node, args: Any) -> Any:
         """What an operator writes to is a copy: an input of a program is only read."""
@@ -111,7 +132,8 @@ class _Cut:
         value = node.meta["val"]
         if node.name in self._held:
             name = f"weight_{len(self._copies)}"
-            self._root.register_buffer(name, _made_up(value, node.name.endswith("var")))
+            made = self._weight(node) if self._has_weights else _made_up(value, node.name.endswith("var"))
+            self._root.register_buffer(name, made)
             return self._graph.get_attr(name)
         name = f"x{len(self._inputs)}"
         dims = [size if isinstance(size, int) else str(size) for size in value.shape]
@@ -126,21 +148,26 @@ class _Cut:
         with self._graph.inserting_before(first):
             return self._graph.placeholder(name)
 
+    def _weight(self, node: torch.fx.Node) -> torch.Tensor:
+        name = self._held[node.name]
+        held = self._program.state_dict.get(name)
+        return (self._program.constants[name] if held is None else held).detach().clone()
+
     def _has_expressions(self) -> bool:
-        """Whether a tensor around the node has a size that is computed (`2*batch`): then all sizes are fixed, as none could be
+        """Whether a tensor around the nodes has a size that is computed (`2*batch`): then all sizes are fixed, as none could be
         told apart from the others.
         """
         import torch
 
-        around = [n for n in self._node.all_input_nodes if _is_tensor(n)]
+        around = [n for node in self._nodes for n in node.all_input_nodes if _is_tensor(n)]
         sizes = [size for n in around for size in n.meta["val"].shape if isinstance(size, torch.SymInt)]
         return any(not str(size).isidentifier() for size in sizes)
 
 
-def _getitem() -> Any:
-    import operator
-
-    return operator.getitem
+def _users(node: torch.fx.Node) -> Iterator[torch.fx.Node]:
+    """What takes a node's results, behind the picking from tuples."""
+    for user in node.users:
+        yield from user.users if user.target is operator.getitem else (user,)
 
 
 def _is_tensor(node: torch.fx.Node) -> bool:
