@@ -133,6 +133,25 @@ def _unpack(inputs: _Inputs, options: _Options) -> list[np.ndarray]:
     return [np.asarray(np.take(inputs[0], k, axis)) for k in range(inputs[0].shape[axis])]
 
 
+def _split(inputs: _Inputs, options: _Options) -> list[np.ndarray]:
+    return np.split(inputs[1], options["num_splits"], _number(inputs[0].reshape(-1)[0]))
+
+
+def _split_in_sizes(inputs: _Inputs, _: _Options) -> list[np.ndarray]:
+    data, axis = inputs[0], _number(inputs[2].reshape(-1)[0])
+    sizes = _numbers(inputs[1])
+    rest = data.shape[axis] - sum(n for n in sizes if n >= 0)  # at most one is -1: what is left
+    ends = np.cumsum([rest if n < 0 else n for n in sizes])
+    return np.split(data, ends[:-1], axis)
+
+
+def _tile(inputs: _Inputs, _: _Options) -> np.ndarray:
+    times = _numbers(inputs[1])
+    if np.prod(times, dtype=np.float64) * inputs[0].size > _LARGEST:
+        raise DataDependentError("a large array")
+    return np.tile(inputs[0], times)
+
+
 def _cast(inputs: _Inputs, options: _Options) -> np.ndarray:
     out = options.get("out_data_type", "FLOAT32")
     if out.startswith(("INT", "UINT")):
@@ -182,12 +201,16 @@ _FUNCTIONS: dict[str, Callable[[_Inputs, _Options], Any]] = {
     "REDUCE_MIN": _reduce(minimum),
     "REDUCE_PROD": _reduce(lambda a, b: a * b),
     "RESHAPE": lambda inputs, options: inputs[0].reshape(_numbers(inputs[1]) if len(inputs) > 1 else options["new_shape"]),
+    "REVERSE_V2": lambda inputs, _: np.flip(inputs[0], tuple(_numbers(inputs[1]))),
     "SELECT": _elementwise(lambda c, a, b: a if bool(c) else b),
     "SELECT_V2": _elementwise(lambda c, a, b: a if bool(c) else b),
     "SLICE": _slice,
+    "SPLIT": _split,
+    "SPLIT_V": _split_in_sizes,
     "SQUEEZE": _squeeze,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _elementwise(lambda a, b: a - b),
     "SUM": _reduce(lambda a, b: a + b),
+    "TILE": _tile,
     "UNPACK": _unpack,
 }

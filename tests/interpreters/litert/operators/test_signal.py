@@ -33,3 +33,10 @@ def test_the_transform_of_one_row() -> None:
     import tensorflow as tf
 
     agrees("RFFT2D", lambda x: tf.abs(tf.signal.rfft(x)), floats(16)[None])
+
+
+def test_frames_of_a_batch_of_signals() -> None:
+    """Their number follows from a shape that is split in parts; a cast of what is complex takes the real part."""
+    import tensorflow as tf
+
+    agrees("SPLIT_V", lambda x: tf.cast(tf.signal.stft(x, 16, 8), tf.float32), floats(2, 64), dynamic=[[0]])

@@ -89,7 +89,8 @@ def add_all(*terms):
 
 @operator("CAST")
 def cast(x, *, in_data_type="FLOAT32", out_data_type="FLOAT32"):
-    return x  # the interpreter gives every result the dtype that the file declares
+    # The interpreter gives every result the dtype that the file declares. Of complex numbers it is the real part.
+    return torch.real(x) if x.is_complex() and not out_data_type.startswith("COMPLEX") else x
 
 
 @operator("SELECT", arithmetic=Arithmetic.LEVELS)
