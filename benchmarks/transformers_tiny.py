@@ -228,6 +228,7 @@ def build(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     torch.manual_seed(0)
     config = _configuration(getattr(transformers, f"{one.config}Config"), one.sizes)
     config._attn_implementation = "eager"
+    config._experts_implementation = "batched_mm"  # the others are loops over data, and an operator that transformers registers
     if one.model == "Encoder":
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
@@ -408,3 +409,16 @@ def test_nothing_has_the_strides_of_a_tensor():
     """numpy's are 0 there, and ExecuTorch's runtime aborts the process on them."""
     assert loading.to_torch(np.zeros((4, 0), "float32")[:2], "float32").stride() == torch.empty(2, 0).stride()
     assert loading.to_torch(np.lib.stride_tricks.as_strided(np.zeros(1, "float32"), (0,), (0,)), "float32").stride() == (1,)
+
+
+def test_operators_that_another_package_registers_are_named(tmp_path: Path) -> None:
+    class Sine(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sin(x)
+
+    torch.export.save(torch.export.export(Sine(), (torch.randn(3),)), tmp_path / "own.pt2")
+    with zipfile.ZipFile(tmp_path / "own.pt2") as own, zipfile.ZipFile(tmp_path / "foreign.pt2", "w") as foreign:
+        for name in own.namelist():
+            foreign.writestr(name, own.read(name).replace(b"torch.ops.aten.sin.default", b"torch.ops.another.sin.default"))
+    with pytest.raises(UnreadableModelError, match=r"uses another\.sin\.default, which torch does not know"):
+        loading.exported_program(Artifact(Variant.EXPORTED_PROGRAM, tmp_path / "foreign.pt2"))

@@ -35,7 +35,9 @@ CONVERTER = Converter(
 )
 
 _OPSET = 18
-_STATELESS = "the model keeps no state: the way over ONNX does the same"
+_STATELESS = Finding(
+    "torch.export", 1, Verdict.GAP, "the model keeps no state", hint="it goes over ONNX like all such models: see `convkit plan`"
+)
 
 
 @without_batch_heuristics()
@@ -62,7 +64,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
 
     program = loading.exported_program(request.source)
     if not programs.state_updates(program):
-        return refused([], [Finding("torch.export", 1, Verdict.GAP, _STATELESS)], CONVERTER.name)
+        return refused([], [_STATELESS], CONVERTER.name)
     ready, notes = torchlib.decomposed(program, _OPSET)
     reasons: dict[torch.fx.Node, str] = dict.fromkeys(
         torchlib.unsupported(ready, _OPSET), "torch.onnx has no translation for it, and torch no decomposition"

@@ -89,10 +89,31 @@ def exported_program(artifact: Artifact) -> torch.export.ExportedProgram:
         inline_gradient_modes(program)
         return _keep(key, program)
     except Exception as error:
+        if foreign := _unregistered(artifact):  # torch says no more than that something is wrong
+            raise UnreadableModelError(
+                f"the exported program {artifact.path} uses {', '.join(foreign)}, which torch does not know",
+                hint="export it without operators that another package registers: of transformers' experts the implementation"
+                ' "batched_mm" has none',
+            ) from error
         raise UnreadableModelError(
             f"torch cannot load the exported program {artifact.path}: {one_line(error)}",
             hint="it may need another torch version, or a package that registers its custom operators",
         ) from error
+
+
+def _unregistered(artifact: Artifact) -> list[str]:
+    """The operators of a file that nothing in this process has registered."""
+    import torch
+
+    from convkit import readers
+
+    found = []
+    for name in readers.inspect(artifact.path).operators:
+        namespace, _, rest = name.partition(".")
+        if not namespace.startswith(("_operator", "math", "higher_order")) and rest:
+            packet = getattr(getattr(torch.ops, namespace, None), rest.partition(".")[0], None)
+            found += [name] if packet is None else []
+    return found
 
 
 def model(artifact: Artifact) -> Any:
