@@ -2,8 +2,8 @@
 
 Usage: python -m benchmarks.reductions [--only REGEX] [--output DIRECTORY]
 
-A row passes when what is left has at most five nodes, among them the planted one, still fails in the same way, and was found in at
-most 60 seconds.
+A row passes when what is left has at most five nodes, among them the planted one, still fails in the same way, and was found in
+at most 60 seconds.
 """
 
 from __future__ import annotations
@@ -104,7 +104,10 @@ def _torch(expression: str) -> Callable[[Path], Path]:
 
 
 ROWS = (
-    *(Row("custom operator", t, _onnx("Mystery", "my.domain"), "Mystery") for t in ("pytorch", "savedmodel", "litert", "tfjs")),
+    *(
+        Row("custom operator", t, _onnx("Mystery", "my.domain"), "my.domain::Mystery")
+        for t in ("pytorch", "savedmodel", "litert", "tfjs")
+    ),
     *(Row("Multinomial", t, _onnx("Multinomial", sample_size=_WIDTH), "Multinomial") for t in ("pytorch", "litert", "tfjs")),
     Row("unsigned product", "executorch", _onnx("Mul", dtype=_UINT64), "Cast"),
     Row("unsigned difference", "executorch", _onnx("Sub", dtype=_UINT32), "Cast"),

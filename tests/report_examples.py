@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convkit.api import CheckResult
@@ -11,6 +11,7 @@ from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports import document
 from convkit.reports.document import Document
+from convkit.reports.graphs import Node
 from convkit.reports.schema import Attempt, ConversionReport, OutputMetrics, SetResult, Stage, Tolerance, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
 from convkit.signature import Signature, TensorSpec
@@ -25,6 +26,14 @@ FINDINGS = [
 ]
 
 
+GRAPH = (
+    Node("c", "Conv", "stem", ()),
+    Node("p", HOSTILE, HOSTILE, ("c",), Verdict.GAP, HOSTILE),
+    *(Node(f"g{k}", "Gelu", f"side/{k}", ("c",), Verdict.REWRITTEN) for k in range(12)),
+    Node("a", "Add", "head", ("p", *(f"g{k}" for k in range(12)))),
+)
+
+
 @dataclass(frozen=True)
 class _Route:
     """What a report shows of a route: its converters."""
@@ -35,7 +44,8 @@ class _Route:
 def check(findings: list[Finding] | None = None) -> Document:
     found = FINDINGS if findings is None else findings
     result = CheckResult([(_Route(["onnx-torch", "executorch"]), found), (_Route(["other"]), found[:1])], HOSTILE, "executorch")
-    return document.of_check(result.source, result.target, [(r.names, f) for r, f in result.routes], result.to_json())
+    made = document.of_check(result.source, result.target, [(r.names, f) for r, f in result.routes], result.to_json())
+    return replace(made, graph=GRAPH)
 
 
 def validation() -> ValidationReport:

@@ -27,6 +27,8 @@ def gap(operator: str, reason: str = "it is not there", hint: str = "", code: st
         (gap("my.domain.Swish"), "make_function"),
         (gap("my.domain::Swish"), "make_function"),
         (gap("ai.onnx.ml.ZipMap"), "zipmap"),
+        (gap("torchvision.nms.default"), "torch's own operators"),
+        (gap("torch.export"), GENERAL),
         (gap("Multinomial"), "an input of the graph"),
         (gap("aten.something_new.default"), GENERAL),
         (gap("aten.linalg_inv.default", hint="use another backend"), "use another backend"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convkit.legalization.causes import causes, located, preferred
 from convkit.legalization.codes import Reason
-from convkit.legalization.places import Place, place
+from convkit.legalization.places import NODE_KEY, Place, place
 from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ __all__ = [
     "told",
     "without_batch_heuristics",
 ]
-
-NODE_KEY = "onnx_node"
-"""Under which a program imported from ONNX keeps, in each node's `custom` metadata, the name of the node in the ONNX file."""
 
 
 def operator_name(target: Any) -> str:

@@ -6,12 +6,17 @@ torch.export keeps for each node the stack of modules that it was traced through
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Place", "place"]
+__all__ = ["NODE_KEY", "Place", "place", "recorded_place"]
+
+NODE_KEY = "onnx_node"
+"""Under which a program imported from ONNX keeps, in each node's `custom` metadata, the name of the node in the ONNX file."""
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 # Frames below the user's own code: torch's and convkit's packages, wherever they are installed (older programs name them without
@@ -49,6 +54,18 @@ def place(modules: Sequence[tuple[str, str]], stack_trace: str) -> Place:
         if _WRAPPER in modules[0][1]:
             module = "" if module == "model" else module.removeprefix("model.")
     return Place(module, _line(stack_trace))
+
+
+def recorded_place(metadata: Mapping[str, Any]) -> str:
+    """The place that a node's metadata in the JSON of a `.pt2` archive tell; empty where they do not."""
+    try:
+        imported = json.loads(metadata.get("custom", "{}")).get(NODE_KEY)
+    except (ValueError, AttributeError):
+        imported = None
+    if imported:
+        return str(imported)
+    stack = [entry.split(",") for entry in str(metadata.get("nn_module_stack", "")).split(";") if entry]
+    return str(place([(e[1], e[-1]) for e in stack if len(e) > 2], str(metadata.get("stack_trace", ""))))
 
 
 def _line(stack_trace: str) -> str:

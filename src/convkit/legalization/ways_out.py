@@ -95,6 +95,8 @@ GENERAL = (
 )
 _UNTOLD = ("", "rewrite it with other operators in the model", "replace it in the model, or see `convkit plan` for another route")
 """Hints that say no more than that something must be done."""
+_WHOLE = frozenset(("torch.export", "tf.function"))
+"""What findings name that are about a model as a whole."""
 
 
 def way_out(finding: Finding) -> str:
@@ -111,7 +113,11 @@ def way_out(finding: Finding) -> str:
 def _of_operator(operator: str) -> str:
     if match := re.fullmatch(r"(?:aten|prims)\.(\w+?)_?\.\w+", operator):
         return next((told for pattern, told in _TORCH.items() if re.fullmatch(pattern, match[1])), "")
-    if ("::" in operator or "." in operator) and not operator.startswith(("ai.onnx", "aten", "higher_order")):
+    if operator in _WHOLE or operator.startswith("higher_order."):
+        return ""
+    if re.fullmatch(r"\w+\.\w+\.default", operator):
+        return "write the custom operator with torch's own operators: what a package registers with torch.library no target knows"
+    if ("::" in operator or "." in operator) and not operator.startswith("ai.onnx"):
         return (
             "export the model without this custom operator, or define it as a function of standard operators in the file"
             " (onnx.helper.make_function): convkit inlines it"

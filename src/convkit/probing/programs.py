@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from convkit.legalization.places import place
+from convkit.legalization.places import recorded_place
 from convkit.probing.signatures import Described, OperatorSignature
 from convkit.readers.archive import open_archive, read_json
 from convkit.readers.exported_program import model_member
@@ -27,7 +27,6 @@ _SYMBOL = re.compile(r"\b(?:[su]\d+|zuf\d+|zf\d+)\b")
 _RANDOM = re.compile(r"aten\.(rand|randn|randint|randperm|bernoulli|multinomial|normal|exponential|uniform|dropout)(_like)?_?\.")
 # How torch/_export/serde/schema.py spells the arguments that refer to values.
 _TENSOR, _SYMBOLIC = "name", "as_name"
-_NODE_KEY = "onnx_node"
 
 
 def described(path: Path) -> Described:
@@ -50,7 +49,9 @@ def described(path: Path) -> Described:
         digest = "" if obstacle else hashlib.sha256(told.encode()).hexdigest()[:32]
         name = str(node.get("name") or _result(node))
         key = f"{operator} {digest or obstacle}"
-        found.setdefault(key, (OperatorSignature(operator, 0, (), digest, name, obstacle), []))[1].append(_place(node))
+        found.setdefault(key, (OperatorSignature(operator, 0, (), digest, name, obstacle), []))[1].append(
+            recorded_place(node.get("metadata", {}))
+        )
     structure = json.dumps(_without_metadata(program), sort_keys=True)
     return Described(
         hashlib.sha256(structure.encode()).hexdigest()[:32],
@@ -162,15 +163,3 @@ def _scalar_results(node: Mapping[str, Any]) -> Iterator[str]:
 
 def _result(node: Mapping[str, Any]) -> str:
     return next((str(o["as_tensor"]["name"]) for o in node["outputs"] if "as_tensor" in o), "")
-
-
-def _place(node: Mapping[str, Any]) -> str:
-    metadata = node.get("metadata", {})
-    try:
-        imported = json.loads(metadata.get("custom", "{}")).get(_NODE_KEY)
-    except (ValueError, AttributeError):
-        imported = None
-    if imported:
-        return str(imported)
-    stack = [entry.split(",") for entry in str(metadata.get("nn_module_stack", "")).split(";") if entry]
-    return str(place([(e[1], e[-1]) for e in stack if len(e) > 2], str(metadata.get("stack_trace", ""))))

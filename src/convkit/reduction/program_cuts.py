@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cut", "order"]
 
+_BOOKKEEPING = ("aten._assert", "aten.sym_", "<built-in function")
+"""Checks of sizes, and arithmetic on them: they follow from the operators."""
+
 
 def order(artifact: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The place and operator of every node of the main graph, in its order."""
@@ -54,4 +57,8 @@ def _nodes(artifact: Mapping[str, Any]) -> tuple[torch.export.ExportedProgram, l
 def _operators(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
     import operator
 
-    return [n for n in program.graph.nodes if n.op == "call_function" and n.target is not operator.getitem]
+    return [
+        n
+        for n in program.graph.nodes
+        if n.op == "call_function" and n.target is not operator.getitem and not str(n.target).startswith(_BOOKKEEPING)
+    ]

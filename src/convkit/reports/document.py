@@ -14,6 +14,7 @@ from convkit import __version__
 from convkit.errors import ConvkitError
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports import terminal
+from convkit.reports.graphs import Node, marked
 from convkit.reports.schema import ConversionReport, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
 from convkit.surveys import Survey, best
@@ -83,6 +84,7 @@ class Document:
         model: The source's path as the user gave it, for faces that point at files.
         routes, comparisons, notes: Its parts; empty where the kind has none.
         record: The record as JSON has it.
+        graph: The model's operators with their verdicts on the best route, where its file has a graph that can be shown.
     """
 
     kind: str
@@ -95,6 +97,7 @@ class Document:
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
+    graph: tuple[Node, ...] = ()
 
 
 def of_check(
@@ -115,7 +118,13 @@ def of_check(
         source,
         sections,
         record=record,
+        graph=marked(source, _best(sections)),
     )
+
+
+def _best(sections: Sequence[RouteSection]) -> Sequence[Finding]:
+    told = [section for section in sections if section.findings is not None]
+    return min(told, key=lambda section: len(section.gaps)).findings or () if told else ()
 
 
 def of_survey(survey: Survey) -> Document:
@@ -173,6 +182,7 @@ def of_conversion(report: ConversionReport) -> Document:
         _comparisons(report.validation),
         (*report.notes, *_notes(report.validation)),
         report.to_json(),
+        marked(str(report.source.path), _best(sections)),
     )
 
 

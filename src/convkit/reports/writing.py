@@ -20,8 +20,9 @@ def face_of(path: Path) -> Face:
         UsageError: No face has its suffix.
     """
     known = faces()
-    suffix = path.suffix.lower()
-    if suffix not in known:
+    name = path.name.lower()
+    suffix = max((s for s in known if name.endswith(s)), key=len, default="")  # `.nodedata.json` is no `.json`
+    if not suffix:
         raise UsageError(f"no face of a report is written as {path.name!r}", hint=f"end its name in {', '.join(known)}")
     return known[suffix]
 

@@ -10,6 +10,15 @@ from report_examples import documents
 
 from convkit.reports import writing
 
+SVG_CONTRAST = """(back, text) => {
+  const level = (colour) => {
+    const parts = colour.match(/[\\d.]+/g).map((v) => v / 255);
+    const [r, g, b] = parts.map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const [a, b] = [level(back), level(text)];
+  return Math.max(a, b) / Math.min(a, b);
+}"""
 SHOWN = "document.querySelectorAll('tr[data-kind]:not([hidden])').length"
 
 
@@ -34,6 +43,12 @@ def test_it_fits_and_can_be_read(kind: str, width: int, height: int, scheme: str
     for selector in ("body", "dt", ".verdict", "caption", "footer"):
         assert browser.evaluate(f"({CONTRAST})(document.querySelector('{selector}'))") >= 4.5, selector
     assert browser.evaluate("document.querySelectorAll('img').length") == 0
+    if kind == "check":
+        for marked in ("gap", "legal", "changed"):
+            box = f"document.querySelector('.graph .{marked}')"
+            fill, text = (f"getComputedStyle({box}.querySelector('{part}')).fill" for part in ("rect", "text"))
+            assert browser.evaluate(f"({SVG_CONTRAST})({fill}, {text})") >= 4.5, marked
+        assert browser.evaluate("document.querySelector('.canvas').scrollWidth > document.querySelector('.canvas').clientWidth")
     browser.screenshot(tmp_path / "shot.png")
     assert (tmp_path / "shot.png").stat().st_size > 10_000
     assert browser.complaints[before:] == []

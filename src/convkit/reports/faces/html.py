@@ -12,6 +12,7 @@ from convkit import __version__
 from convkit.components import Face
 from convkit.legalization.target import Finding
 from convkit.reports.document import Comparison, Document, RouteSection
+from convkit.reports.drawing import drawn
 
 __all__ = ["FACE"]
 
@@ -30,6 +31,7 @@ def render(document: Document) -> str:
         "<dl>" + "".join(f"<dt>{escape(label)}</dt><dd>{escape(text)}</dd>" for label, text in document.facts) + "</dl>",
         _filters([kind for kind in _KINDS if kind in kinds]),
         *map(_route, document.routes),
+        _graph(document),
         _comparisons(document.comparisons),
         _notes(document.notes),
         f"<footer>convkit {escape(__version__)}</footer>",
@@ -117,6 +119,18 @@ def _table(kind: str, caption: str, header: Sequence[str], rows: Sequence[str]) 
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{kind}">'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _graph(document: Document) -> str:
+    picture, note = drawn(document.graph)
+    if not picture:
+        return ""
+    told = f'<p class="soft">{escape(note)}</p>' if note else ""
+    return (
+        f'<section><h2>Graph</h2>{told}<ul class="legend">'
+        '<li class="gap">gap</li><li class="changed">rewritten</li><li class="legal">legal</li></ul>'
+        f'<div class="scroll canvas" tabindex="0" role="region" aria-label="Graph">{picture}</div></section>'
     )
 
 
