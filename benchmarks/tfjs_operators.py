@@ -11,12 +11,14 @@ Writes `src/convkit/legalization/tfjs/operators.json`:
   broken      operators whose executor asks for parameters that the operator list does not declare
   backends    the kernels that each backend registers
   wrong       backend → operator → dtype → rank → what goes wrong, of the forms in `tfjs_forms.py`
+  empty       backend → operators whose results are wrong where they are made of no elements
 With operators named, only these are measured and the rest stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -24,7 +26,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,34 @@ def measure(node: Node, operator: str) -> tuple[set[str], dict[str, dict[str, di
     return used, {backend: {d: _summed(ranks, tried[d]) for d, ranks in found.items()} for backend, found in wrong.items()}
 
 
+def wrong_of_nothing(node: Node, operator: str) -> list[str]:
+    """The backends that give other results than TensorFlow where what an operator takes has no elements, and its result has."""
+    found = set()
+    for form in FORMS[operator]:
+        for emptied, dtype in itertools.product(_emptied(form), DTYPES):
+            if dtype == "complex64" or dtype not in form.dtypes:
+                continue
+            with tempfile.TemporaryDirectory() as scratch:
+                probe = _probe(operator, emptied, dtype, Path(scratch) / "model")
+                if probe is None or not any(result.size for result in probe.expected):
+                    continue
+                for backend in set(MEASURED) - found:
+                    if _tried(node, probe, backend)[1]:
+                        node.restart()
+                        found.add(backend)
+    return sorted(found)
+
+
+def _emptied(form: Form) -> Iterator[Form]:
+    """The form with one axis after the other of no size in all data that has it, then one size after the other on any axis."""
+    shapes = list(form.data.values())
+    for axis, size in enumerate(shapes[0] if shapes else ()):
+        data = {n: (*s[:axis], 0, *s[axis + 1 :]) if s[axis : axis + 1] == (size,) else s for n, s in form.data.items()}
+        yield replace(form, data=data)
+    for size in {size for shape in shapes for size in shape} if len(shapes) > 1 else ():  # what a product sums over
+        yield replace(form, data={n: tuple(0 if s == size else s for s in shape) for n, shape in form.data.items()})
+
+
 def _summed(ranks: dict[str, str], tried: set[str]) -> dict[str, str]:
     """What goes wrong at every rank, told once."""
     return {"*": ranks[min(ranks)]} if ranks.keys() == tried else ranks
@@ -250,7 +280,8 @@ def main() -> None:
 
     node_modules = options.node_modules
     known, broken = executor_operators(node_modules)
-    data = json.loads(OPERATORS.read_text()) if options.operators else {"operators": {}, "wrong": {b: {} for b in MEASURED}}
+    nothing: dict[str, Any] = {"operators": {}, "wrong": {b: {} for b in MEASURED}, "empty": {b: [] for b in MEASURED}}
+    data = json.loads(OPERATORS.read_text()) if options.operators else nothing
     node = Node(node_modules)
     try:
         backends = node.ask("backends")
@@ -258,7 +289,10 @@ def main() -> None:
             kernels = set(_KERNELS.get(operator, {operator} & set(backends["cpu"])))
             if operator in FORMS:
                 kernels, wrong = measure(node, operator)
+                of_nothing = wrong_of_nothing(node, operator)
                 for backend in MEASURED:
+                    others = {name for name in data["empty"][backend] if name != operator}
+                    data["empty"][backend] = sorted(others | ({operator} if backend in of_nothing else set()))
                     data["wrong"][backend].pop(operator, None)
                     if wrong[backend]:
                         data["wrong"][backend][operator] = wrong[backend]
@@ -267,7 +301,7 @@ def main() -> None:
         node.close()
     data |= {"versions": versions(node_modules), "broken": dict(sorted(broken.items())), "backends": backends}
     data["wrong"] = {backend: dict(sorted(found.items())) for backend, found in data["wrong"].items()}
-    ordered = {key: data[key] for key in ("versions", "operators", "broken", "backends", "wrong")}
+    ordered = {key: data[key] for key in ("versions", "operators", "broken", "backends", "wrong", "empty")}
     OPERATORS.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

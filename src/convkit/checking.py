@@ -128,7 +128,7 @@ class Walk:
                 return found
             mine = mine or []
             # Of an intermediate model only what is not plain is worth telling: the source's operators are the user's.
-            found = mine if found is None else [*found, *(f for f in mine if f.verdict is not Verdict.LEGAL)]
+            found = mine if found is None else [*found, *(f for f in mine if f.verdict is not Verdict.LEGAL or f.reason)]
             last = index == len(route.steps) - 1
             if last or not self.is_taken(step) or any(f.verdict is Verdict.GAP for f in mine):
                 return found

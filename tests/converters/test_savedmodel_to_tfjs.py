@@ -184,3 +184,30 @@ def test_weights_beyond_what_a_graph_holds(name: str, tmp_path: Path, monkeypatc
     session = tfjs.load(Artifact(Variant.TFJS_GRAPH, tmp_path / "m.tfjs", source.signature))
     arrays = feeds(SIGNATURES[name])
     assert_agree(runtime.load(source).run(arrays), session.run(arrays))
+
+
+@pytest.mark.parametrize("backend", tfjs.BACKENDS)
+def test_reductions_of_what_may_be_empty_are_named_where_they_are_wrong(backend: str, tmp_path: Path) -> None:
+    """TF.js does what the note says; along a fixed dimension there is none."""
+    import tensorflow as tf
+
+    def call(x):
+        return [
+            tf.reduce_sum(x, 1),
+            tf.reduce_prod(x, 1),
+            tf.matmul(x, x, transpose_a=True),
+            tf.reduce_max(x, 2),
+            x @ tf.ones([3, 3]),
+        ]
+
+    source = saved(tmp_path, call, "x[2,n,3]")
+    findings = {f.operator: f for f in converter.check(request(source, tmp_path / "m.tfjs"))}
+    notes = converter.convert(request(source, tmp_path / "m.tfjs")).notes
+    for operator in ("Sum", "Prod", "BatchMatMulV2"):
+        assert "dynamic dimension is wrong" in findings[operator].reason
+        assert any(note.startswith(f"{operator} along") and "backend wasm" in note for note in notes)
+    assert findings["Max"].reason == ""
+    session = tfjs.load(Artifact(Variant.TFJS_GRAPH, tmp_path / "m.tfjs"), backend)
+    results = list(session.run({"x": np.zeros((2, 0, 3), np.float32)}).values())
+    right = [np.array_equal(results[0], np.zeros((2, 3))), np.array_equal(results[1], np.ones((2, 3)))]
+    assert right == [True, True] if backend == "cpu" else right[1] is False

@@ -152,7 +152,7 @@ def _show_routes(result: CheckResult) -> None:
         common.line("route", str(route))
         common.line("", "cannot tell before it tries" if findings is None else terminal.describe_findings(findings))
         for finding in findings or []:
-            if finding.verdict is not Verdict.LEGAL:
+            if finding.verdict is not Verdict.LEGAL or finding.reason:
                 common.line("", f"{finding.verdict.value} {finding.code} {finding}")
 
 

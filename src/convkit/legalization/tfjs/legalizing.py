@@ -55,14 +55,26 @@ def legalize(function: Any, names: Sequence[str]) -> Legalized:
         return Legalized(findings)
     known = target()
     graph = optimized(retraced.function, lambda node: known.knows(node.op))
+    weak = limits.weaknesses(retraced)
     return Legalized(
-        findings,
+        _with_weaknesses(findings, weak),
         graph,
         tuple(t.name for t in retraced.function.inputs),
         tuple(t.name for t in retraced.function.outputs),
-        (*retraced.notes, *limits.backend_notes(retraced)),
+        (*retraced.notes, *map(str, weak)),
         retraced.weights,
     )
+
+
+def _with_weaknesses(findings: list[Finding], weak: Sequence[limits.Weakness]) -> list[Finding]:
+    """The findings, with what some backends get wrong as the reason of operators that are legal otherwise."""
+    reasons: dict[str, dict[str, None]] = {}
+    for weakness in weak:
+        reasons.setdefault(weakness.operator, {})[weakness.reason] = None
+    return [
+        replace(f, reason="; ".join(reasons[f.operator])) if f.verdict is Verdict.LEGAL and f.operator in reasons else f
+        for f in findings
+    ]
 
 
 def _merged(findings: list[Finding], gaps: list[Finding]) -> list[Finding]:

@@ -5,14 +5,15 @@ Read from the executors (tfjs-converter/src/operations/executors) and measured o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.tfjs.retracing import Retraced
-from convkit.legalization.tfjs.target import target
+from convkit.legalization.tfjs.target import TensorFlowJs, target
 
-__all__ = ["backend_notes", "gaps", "source_of"]
+__all__ = ["Weakness", "gaps", "source_of", "weaknesses"]
 
 _HINT = "replace it in the model, or convert to another format"
 _FREE = frozenset(("Placeholder", "Const", "NoOp", "While", "StatelessWhile", "If", "StatelessIf", "Identity", "IdentityN"))
@@ -42,28 +43,76 @@ def gaps(retraced: Retraced) -> list[Finding]:
     ]
 
 
-def backend_notes(retraced: Retraced) -> list[str]:
-    """One line per operator that the reference backend runs and another does not, or not rightly, with its places."""
+@dataclass(frozen=True)
+class Weakness:
+    """An operator that the reference backend runs, and that others do not run, or not rightly.
+
+    Attributes:
+        operator: Of the source's graph.
+        what: The operator of TF.js that stands for it, and what of it is meant.
+        how: What goes wrong.
+        backends: Where.
+        places: The source's nodes.
+    """
+
+    operator: str
+    what: str
+    how: str
+    backends: tuple[str, ...]
+    places: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """One clause, for a finding about the operator."""
+        return f"{self.what} {self.how} on the backend{'s' if len(self.backends) > 1 else ''} {' and '.join(self.backends)}"
+
+    def __str__(self) -> str:
+        others = ": run the model on another" if _REFERENCE not in self.backends else ""
+        return self.reason.replace(self.what, f"{self.what} ({_listed(self.places)})", 1) + others
+
+
+def weaknesses(retraced: Retraced) -> list[Weakness]:
+    """What backends lack or get wrong of a traced function."""
     known = target()
-    found: dict[tuple[str, str, str], list[str]] = {}
+    found: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
     for operation in _operations(retraced.function):
-        place = source_of(operation.name, retraced)[1]
-        dtype, rank = _data(operation)
-        lacking = known.lacking(operation.type)
-        if lacking:
-            found.setdefault((operation.type, " and ".join(lacking), "has no kernel"), []).append(place)
-        for backend in known.wrong:
-            if backend not in (_REFERENCE, *lacking) and known.trouble(backend, operation.type, dtype, rank):
-                found.setdefault((f"{operation.type} of {dtype}", backend, "goes wrong"), []).append(place)
-    return [
-        f"{what} ({_listed(places)}) {how} on the backend {where}: run the model on another"
-        for (what, where, how), places in sorted(found.items())
-    ]
+        operator, place = source_of(operation.name, retraced)
+        for what, how, backends in _weaknesses(operation, known):
+            found.setdefault((operator or operation.type, what, how, backends), []).append(place)
+    return [Weakness(*key, tuple(dict.fromkeys(places))) for key, places in sorted(found.items())]
 
 
-def _listed(places: list[str]) -> str:
-    told = list(dict.fromkeys(places))
-    return ", ".join(told[:3]) + (", …" if len(told) > 3 else "")
+def _weaknesses(operation: Any, known: TensorFlowJs) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    dtype, rank = _data(operation)
+    lacking = known.lacking(operation.type)
+    if lacking:
+        yield operation.type, "has no kernel", lacking
+    for backend in known.wrong:
+        if backend not in (_REFERENCE, *lacking) and known.trouble(backend, operation.type, dtype, rank):
+            yield f"{operation.type} of {dtype}", "goes wrong", (backend,)
+    careless = tuple(backend for backend, operators in known.empty.items() if operation.type in operators)
+    if careless and _may_reduce_nothing(operation):
+        yield f"{operation.type} along a dynamic dimension", "is wrong, where that is empty,", careless
+
+
+_TRANSPOSED = {"MatMul": "transpose_a", "BatchMatMul": "adj_x", "BatchMatMulV2": "adj_x"}
+
+
+def _may_reduce_nothing(operation: Any) -> bool:
+    """Whether the dimensions that an operation sums over may have no elements, while its result has."""
+    import tensorflow as tf
+
+    shape = operation.inputs[0].shape if operation.inputs else tf.TensorShape([])
+    if (transposed := _TRANSPOSED.get(operation.type)) is not None:
+        return shape.rank is None or shape[-2 if operation.get_attr(transposed) else -1] is None
+    if len(operation.inputs) != 2 or "keep_dims" not in operation.node_def.attr:
+        return False
+    axes = tf.get_static_value(operation.inputs[1])
+    return shape.rank is None or axes is None or any(shape[int(axis)] is None for axis in axes.ravel())
+
+
+def _listed(places: Sequence[str]) -> str:
+    return ", ".join(places[:3]) + (", …" if len(places) > 3 else "")
 
 
 def trouble(operation: Any) -> str:

@@ -26,6 +26,7 @@ class TensorFlowJs:
         kernels: Operator that the executor knows → the kernels that it runs.
         backends: Backend → its kernels.
         broken: Operators whose executor does not find its parameters.
+        empty: Backend (of those measured) → operators whose results of no elements are wrong.
         wrong: Backend (of those measured) → operator → dtype → rank ("*" for all) → what goes wrong.
     """
 
@@ -33,6 +34,7 @@ class TensorFlowJs:
     kernels: Mapping[str, tuple[str, ...]]
     backends: Mapping[str, frozenset[str]]
     broken: frozenset[str]
+    empty: Mapping[str, frozenset[str]]
     wrong: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]]
 
     def knows(self, operator: str) -> bool:
@@ -58,5 +60,6 @@ def target() -> TensorFlowJs:
         {operator: tuple(kernels) for operator, kernels in data["operators"].items()},
         {backend: frozenset(kernels) for backend, kernels in data["backends"].items()},
         frozenset(data["broken"]),
+        {backend: frozenset(operators) for backend, operators in data["empty"].items()},
         data["wrong"],
     )
