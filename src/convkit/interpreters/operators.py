@@ -32,6 +32,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from convkit.legalization.codes import Reason
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -152,7 +154,9 @@ class Operators:
         """Why a node cannot be computed as far as its form tells; None where it can."""
         handler = self.find(node.domain, node.op_type, opset)
         if handler is None:
-            return f"the {self.name} importer has no {node.op_type} in opset {opset}"
+            told = f"the {self.name} importer has no {node.op_type} in opset {opset}"
+            known = self._handlers.get((normal_domain(node.domain), node.op_type))
+            return Reason(f"{told}, only from {min(known)} on", "CK115") if known else told
         given = sum(1 for value in node.inputs if value is not None)
         if not handler.variadic and len(node.inputs) > len(handler.inputs):
             return f"{len(node.inputs)} inputs, and the {self.name} importer knows {len(handler.inputs)}"

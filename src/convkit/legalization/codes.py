@@ -170,6 +170,14 @@ _ALL = (
         "`model.eval()` before the export; noise that the model needs becomes an input of the model.",
     ),
     Code(
+        "CK115",
+        "opset-not-supported",
+        "error",
+        "An operator is there, but not in this version",
+        "The importer knows the operator from a later opset on; in the one that the model is in it means something else.",
+        "`onnx.version_converter.convert_version(model, 21)` brings the model to another opset; or export it again in one.",
+    ),
+    Code(
         "CK201",
         "rewritten",
         "note",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from convkit.legalization.kinds import kind_of
+
 __all__ = ["Finding", "Target", "Verdict", "check_operators"]
 
 
@@ -36,7 +38,7 @@ class Finding:
         reason: Why, one clause; empty where it is legal.
         where: Places in the user's own model (module path, source line, node name).
         hint: The way out of a gap.
-        code: Its kind, see `convkit.legalization.codes`; by default its reason's, else the general one of its verdict.
+        code: Its kind, see `convkit.legalization.codes`; by default its reason's, told by its words if by nothing else.
         evidence: What it rests on: "registry" (what the installed versions say of themselves), "trial" (the converter was
             asked to do it) or "probe" (converted, run and compared on its own).
     """
@@ -52,7 +54,8 @@ class Finding:
 
     def __post_init__(self) -> None:
         if not self.code:
-            object.__setattr__(self, "code", getattr(self.reason, "code", _CODE[self.verdict]))
+            told = kind_of(self.reason) if self.verdict is Verdict.GAP else ""
+            object.__setattr__(self, "code", getattr(self.reason, "code", told or _CODE[self.verdict]))
 
     def __str__(self) -> str:
         """Operator, count, reason, the first places, and the way out."""

@@ -85,6 +85,15 @@ _KINDS: Mapping[str, str] = {
         "keep the full size and mask what does not count: `torch.where(mask, x, 0)` in place of `x[mask]`, and"
         " `torch.arange(n) < count` in place of a slice to `count`"
     ),
+    "CK103": "give the attribute another value in the model, or leave it out: the finding names what is not supported",
+    "CK104": "reshape before and behind the operator to fewer axes: `x.flatten(0, 1)`, and `unflatten` what comes out",
+    "CK106": (
+        "make that dimension static: export the model with a fixed size, or fix it in an ONNX file with"
+        " `python -m onnxruntime.tools.make_dynamic_shape_fixed --dim_param NAME --dim_value 1 in.onnx out.onnx`"
+    ),
+    "CK115": (
+        "bring the model to a newer opset: `onnx.version_converter.convert_version(onnx.load(path), 21)`, or export it in one"
+    ),
     "CK109": "make the state an input and an output of the model: `def forward(self, x, state): …; return y, new_state`",
     "CK114": _NOISE,
 }
