@@ -85,6 +85,21 @@ def test_drift_is_an_error_and_leaves_nothing(model, tmp_path, pool):
     assert report.attempts[0].validation.required > 1e-12
 
 
+def test_a_source_that_nothing_can_be_compared_with_costs_one_route(tmp_path, pool):
+    """Its inputs moved by a last bit, its output is another: no other route would prove it, and none is taken."""
+    nodes = [helper.make_node("Mul", ["x", "far"], ["a"]), helper.make_node("Sin", ["a"], ["y"])]
+    rows = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [64]) for name in ("x", "y")]
+    far = helper.make_tensor("far", TensorProto.FLOAT, [], [1e6])
+    graph = helper.make_graph(nodes, "g", rows[:1], rows[1:], [far])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    inputs = {"x": np.random.default_rng(0).standard_normal(64).astype(np.float32)}
+    with pytest.raises(convkit.ConversionError, match="ill-conditioned") as caught:
+        convkit.convert(tmp_path / "m.onnx", "litert", tmp_path / "m.tflite", inputs=inputs, pool=pool)
+    assert "none of" not in caught.value.message
+    assert len(caught.value.report.attempts) == 1
+    assert everything_in(tmp_path) == ["m.onnx"]
+
+
 def test_allowed_drift_is_written_and_said(model, tmp_path, pool):
     output = tmp_path / "cnn.onnx"
     result = convkit.convert(model("digits_cnn", "keras"), "onnx", output, tolerance=1e-12, allow_drift=True, pool=pool)

@@ -21,6 +21,7 @@ __all__ = [
     "NoRouteError",
     "OperatorGapError",
     "OutputExistsError",
+    "SourceRunError",
     "ToolchainError",
     "UnreadableModelError",
     "UntrustedPickleError",
@@ -106,6 +107,10 @@ class ConversionError(ConvkitError):
         super().__init__(message, hint=hint, log=log)
         self.stage = stage
         self.component = component
+
+
+class SourceRunError(ConversionError):
+    """The source's own run gives nothing to compare with: no other route would help, and none is tried."""
 
 
 class WorkerCrashError(ConversionError):

@@ -17,6 +17,7 @@ from convkit.errors import (
     ConvkitError,
     DriftError,
     OperatorGapError,
+    SourceRunError,
     ToolchainError,
     UsageError,
 )
@@ -87,6 +88,8 @@ def convert(
                 errors.append(error)
                 observe(Event("failed", error))
                 area.discard_output()
+                if isinstance(error, SourceRunError):
+                    break
                 continue
             report.versions = _versions(route, source.artifact.variant, target)
             area.commit()

@@ -14,7 +14,7 @@ from convkit import readers
 from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
-from convkit.errors import ConversionError, InputSpecError, NoRouteError
+from convkit.errors import ConversionError, InputSpecError, NoRouteError, SourceRunError
 from convkit.formats import Variant
 from convkit.registry import host_versions, lacking_packages, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
@@ -215,14 +215,14 @@ class Comparison:
             else:
                 report.sets.append(result)
         if not report.sets and not ill_conditioned:
-            raise ConversionError(
+            raise SourceRunError(
                 f"the source itself runs on none of the inputs: {answers[0].result[0]['error']}",
                 stage="validate",
                 component=report.source_runtime,
                 hint="give inputs that suit the model: --inputs data.npz",
             )
         if not report.sets:
-            raise ConversionError(
+            raise SourceRunError(
                 "the source is ill-conditioned on all inputs that were tried, so nothing could be proved; " + report.notes[-1],
                 stage="validate",
                 component=report.source_runtime,
