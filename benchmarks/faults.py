@@ -216,6 +216,9 @@ def swapped_outputs(editor: Editor, node: NodeProto) -> bool:
 def dropped_residual(editor: Editor, node: NodeProto) -> bool:
     if node.op_type != "Add" or any(editor.weight(n) is not None for n in node.input) or _is_integer(editor, node):
         return False
+    shapes = {v.name: v.type.tensor_type.shape for v in (*editor.graph.value_info, *editor.graph.input)}
+    if shapes.get(node.input[1]) != shapes.get(node.output[0]):
+        return False  # the sum is broadcast
     editor.bypass(node, 1)
     return True
 

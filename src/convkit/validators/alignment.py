@@ -36,12 +36,14 @@ class Counterpart:
         layout: How to read it.
         error: max |Δ| as a share of the source tensor's scale.
         evidence: "value", "output", "name", "structure" or "position".
+        unlikeness: The mean |Δ| on a sample, as a share of the mean magnitude.
     """
 
     name: str
     layout: Layout
     error: float
     evidence: str
+    unlikeness: float = 0.0
 
 
 class Aligner:
@@ -82,7 +84,9 @@ class Aligner:
             return None
         return next(iter(self._ranked(self._source.tensors[name], [found], "output")), None)
 
-    def behind(self, operator: TracedOperator, name: str, read: Sequence[set[str]], taken: set[str]) -> list[Counterpart]:
+    def behind(
+        self, operator: TracedOperator, name: str, read: Sequence[set[str]], taken: set[str], layout: Layout | None = None
+    ) -> list[Counterpart]:
         """What may stand for a tensor that has no equal, the best first: what is called the same, what an operator of the same
         kind makes of the counterparts of its operator's inputs, what else is computed from them.
 
@@ -91,17 +95,24 @@ class Aligner:
             name: The tensor.
             read: Per input of it that is known in the target, the tensors there that stand for it.
             taken: The target's tensors that are equal to another tensor of the source.
+            layout: How the target holds what the operator reads: most likely its result as well.
         """
         tensor = self._source.tensors[name]
         free = {t.name: t for t in self._by_size.get(tensor.sketch.size, ()) if t.name not in taken}
-        labelled = dict.fromkeys(n for label in _labels(operator) for n in self._labelled.get(label, ()) if n in free)
-        if labelled:
-            return self._ranked(tensor, [free[n] for n in labelled], "name")
+        labelled = list(dict.fromkeys(n for label in _labels(operator) for n in self._labelled.get(label, ()) if n in free))
+        # Of several tensors in one scope the operator's result is what leaves it.
+        if labelled := [n for n in labelled if self._leaves(n, labelled)]:
+            return self._ranked(tensor, [free[n] for n in labelled], "name", layout)
         kind = family_of(operator)
         near = [n for n in self._downstream(set().union(*read)) if n in free]
         same = [n for n in near if family_of(self._makers[n]) == kind and all(r & set(self._makers[n].inputs) for r in read)]
-        built_alike = self._ranked(tensor, [free[n] for n in same], "structure")
-        return built_alike + self._ranked(tensor, [free[n] for n in near if n not in same], "position")
+        built_alike = self._ranked(tensor, [free[n] for n in same], "structure", layout)
+        return built_alike + self._ranked(tensor, [free[n] for n in near if n not in same], "position", layout)
+
+    def _leaves(self, name: str, scope: Sequence[str]) -> bool:
+        """Whether something outside of a scope reads a tensor in it, or nothing does."""
+        readers = self._readers.get(name, ())
+        return not readers or any(o not in scope for reader in readers for o in reader.outputs)
 
     def _alike(self, tensor: TracedTensor) -> list[TracedTensor]:
         """The target's tensors whose sketches are near, the nearest first, one that is called the same before all."""
@@ -115,41 +126,45 @@ class Aligner:
         return sorted(found, key=lambda t: t.name != tensor.name)
 
     def _downstream(self, start: set[str]) -> Iterator[str]:
-        """What the target computes from some of its tensors, in a few steps."""
+        """What the target computes from some of its tensors, in a few steps, and they themselves."""
         edge = sorted(start)
         seen = set(edge)
+        yield from edge
         for _ in range(_HOPS):
             edge = [o for name in edge for reader in self._readers.get(name, ()) for o in reader.outputs if o not in seen]
             edge = list(dict.fromkeys(edge))
             seen |= set(edge)
             yield from edge
 
-    def _ranked(self, tensor: TracedTensor, candidates: Iterable[TracedTensor], evidence: str) -> list[Counterpart]:
-        """The candidates by their difference on a sample, the nearest with its whole difference; none of them too odd to read."""
+    def _ranked(
+        self, tensor: TracedTensor, candidates: Iterable[TracedTensor], evidence: str, likely: Layout | None = None
+    ) -> list[Counterpart]:
+        """The candidates that can be read in its shape, the most alike first, with their errors."""
         expected = self._source.array(tensor.name)
         if expected is None:
             return []
         ranked: list[tuple[float, int, TracedTensor, Layout]] = []
         for place, candidate in enumerate(candidates):
             got = self._target.array(candidate.name)
-            found = None if got is None else solved(expected, got)
+            found = None if got is None else solved(expected, got, likely)
             if found is None:
                 continue
             ranked.append((found[1], place, candidate, found[0]))
             if found[1] <= _EXACT:
                 break
         ranked.sort(key=lambda r: r[:2])
-        counterparts = [Counterpart(c.name, layout, error, evidence) for error, _, c, layout in ranked]
-        if counterparts:
-            counterparts[0] = self._whole(tensor, expected, counterparts[0])
-        return counterparts
+        return [
+            self._counterpart(tensor, expected, c.name, layout, evidence, unlike) for unlike, _, c, layout in ranked[:_CANDIDATES]
+        ]
 
-    def _whole(self, tensor: TracedTensor, expected: np.ndarray, found: Counterpart) -> Counterpart:
-        theirs = self._target.array(found.name)
+    def _counterpart(
+        self, tensor: TracedTensor, expected: np.ndarray, name: str, layout: Layout, evidence: str, unlike: float
+    ) -> Counterpart:
+        theirs = self._target.array(name)
         assert theirs is not None
         scale = max(abs(tensor.sketch.low), abs(tensor.sketch.high))
-        error = difference(expected, found.layout.read(theirs, expected.shape), scale)
-        return Counterpart(found.name, found.layout, error, found.evidence)
+        error = difference(expected, layout.read(theirs, expected.shape), scale)
+        return Counterpart(name, layout, error, evidence, unlike)
 
 
 _PARTS = re.compile("[/;:]")

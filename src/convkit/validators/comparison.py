@@ -115,6 +115,7 @@ class Comparison:
                     "inputs": [str(i) for i, _ in files[side]],
                     "outputs": [str(o) for _, o in files[side]],
                     "settings": dict(runtime.settings),
+                    "restarts": [len(trials)],  # the perturbed inputs come from where the others came from
                 },
                 stage="validate",
                 component=titled(runtime),

@@ -17,7 +17,7 @@ from convkit.traces import Trace, TracedOperator
 from convkit.validators.alignment import Aligner, Counterpart, alike
 from convkit.validators.causes import Case, Cause, explained
 from convkit.validators.edges import AlteredEdge, Edges
-from convkit.validators.layouts import solved
+from convkit.validators.layouts import Layout, solved
 from convkit.validators.operator_kinds import ARRANGING, kind_of
 
 __all__ = ["Located", "locate"]
@@ -146,7 +146,7 @@ class _Search:
 
     def _pair_drifted(self) -> None:
         """Counterparts of what differs; where several tensors want the same one, the nearest has it."""
-        taken = {c.name for c in self._known.values() if c.evidence == "value" and c.error <= self._report.tolerated}
+        taken = {c.name for c in self._known.values() if c.error <= self._report.tolerated}
         wanted: list[tuple[bool, float, str, Counterpart]] = []
         known = {name: {counterpart.name} for name, counterpart in self._known.items()}
         for operator in self._operators:
@@ -156,15 +156,23 @@ class _Search:
                     continue
                 found = []
                 if operator.name not in self._clean and name in self._source.tensors:
-                    found = self._aligner.behind(operator, name, read, taken)
-                wanted += [(c.evidence == "position", min(c.error, 1e30), name, c) for c in found]
-                # What has no counterpart lets those before it stand in: what reads it in the source reads them in the target.
-                known[name] = {found[0].name} if found else set().union(*read)
+                    found = self._aligner.behind(operator, name, read, taken, self._layout_before(operator))
+                # A mere resemblance counts for the most alike alone: what is fused must not get its neighbour's counterpart.
+                likely = [c for c in found if c.evidence != "position"] or found[:1]
+                wanted += [(c.evidence == "position", min(c.unlikeness, 1e30), name, c) for c in likely]
+                # Where there is none, or not for certain, those before it stand in: the target may have fused the two.
+                known[name] = {found[0].name} if found else set()
+                if not found or found[0].evidence == "position":
+                    known[name] = known[name].union(*read)
         given: set[str] = {c.name for c in self._known.values()}
         for *_, name, counterpart in sorted(wanted, key=lambda w: w[:2]):
             if name not in self._known and counterpart.name not in given:
                 self._known[name] = counterpart
                 given.add(counterpart.name)
+
+    def _layout_before(self, operator: TracedOperator) -> Layout | None:
+        """How the target holds what an operator reads, where that is known."""
+        return next((self._known[n].layout for n in operator.inputs if n in self._known and self._known[n].layout.axes), None)
 
     def _drift_of(self, operator: TracedOperator) -> OperatorDrift:
         found = [self._known[o] for o in operator.outputs if o in self._known]

@@ -55,22 +55,23 @@ def layouts(wanted: tuple[int, ...], found: tuple[int, ...]) -> Iterator[Layout]
         yield Layout()
 
 
-def solved(expected: np.ndarray, got: np.ndarray) -> tuple[Layout, float] | None:
-    """The layout in which `got` is nearest to `expected`, and the difference on a sample; None where no layout fits.
+def solved(expected: np.ndarray, got: np.ndarray, likely: Layout | None = None) -> tuple[Layout, float] | None:
+    """The layout in which `got` is most like `expected`, and how unlike they are on a sample; None where no layout fits.
 
     Args:
         expected: The reference.
         got: Any tensor.
+        likely: Whose permutation is the most natural one, where the shapes allow it.
 
     Returns:
-        With the difference as a share of the reference's scale.
+        With the mean |Δ| as a share of the reference's mean magnitude: a few wrong elements do not make tensors unlike.
     """
     places = _sample(expected.size)
     wanted = np.asarray(expected).reshape(-1)[places]
     best: tuple[Layout, float] | None = None
-    for layout in layouts(expected.shape, got.shape):
+    for layout in sorted(layouts(expected.shape, got.shape), key=lambda x: likely is None or x.axes != likely.axes):
         values = _picked(got, layout, expected.shape, places)
-        apart = difference(wanted, values, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)))
+        apart = _unlikeness(wanted, values)
         # What differs anyhow differs a little less in some layout or other.
         if best is None or apart < _BETTER * best[1]:
             best = layout, apart
@@ -91,6 +92,18 @@ def _picked(got: np.ndarray, layout: Layout, shape: tuple[int, ...], places: np.
         return np.asarray(got.reshape(-1)[places])
     ordered = got.reshape(layout.dropped).transpose(layout.axes)
     return np.asarray(ordered[np.unravel_index(places, ordered.shape)])
+
+
+def _unlikeness(expected: np.ndarray, got: np.ndarray) -> float:
+    wide = np.complex128 if "c" in (expected.dtype.kind, got.dtype.kind) else np.float64
+    mine, theirs = expected.astype(wide), got.astype(wide)
+    with np.errstate(invalid="ignore", over="ignore"):
+        delta = np.abs(theirs - mine)
+    finite = np.isfinite(delta)
+    # NaN and infinities that stand in the same places are alike.
+    other = ~finite & (mine != theirs) & ~(np.isnan(mine) & np.isnan(theirs))
+    magnitude = float(np.abs(mine[np.isfinite(mine)]).mean()) if np.isfinite(mine).any() else 0.0
+    return _share(float(delta[finite].sum()) / max(1, delta.size), magnitude) + float(other.mean() if other.size else 0.0)
 
 
 def difference(expected: np.ndarray, got: np.ndarray, scale: float) -> float:

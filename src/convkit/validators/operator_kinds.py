@@ -13,6 +13,7 @@ ARRANGING = frozenset({"reshape", "transpose", "identity"})
 
 # The spellings of the formats, without case and punctuation, and what they mean; the first that fits counts.
 _KINDS = (
+    ("resize|upsample|interpolate", "resize"),  # before "linear": bilinear
     ("convtranspose|transposeconv|convolutiontranspose|conv2dbackpropinput", "transposed convolution"),
     ("conv", "convolution"),
     ("fullyconnected|batchmatmul|matmul|gemm|linear|addmm|bmm|^mm|einsum|fusedmatmul", "matrix product"),
@@ -34,7 +35,6 @@ _KINDS = (
     ("tanh", "tanh"),
     ("erf", "erf"),
     ("silu|swish", "silu"),
-    ("resize|upsample|interpolate", "resize"),
     ("maxpool", "max pool"),
     ("averagepool|avgpool", "average pool"),
     ("reducemean|^mean", "mean"),

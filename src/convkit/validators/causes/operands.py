@@ -34,6 +34,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hard swish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "tanh": np.tanh,
     "erf": _erf,
+    "erf by tanh (as in the approximate GELU)": lambda x: np.tanh(2 / np.sqrt(np.pi) * (x + 0.08943 * x**3)),
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "softplus": lambda x: np.logaddexp(x, 0),
     "exp": np.exp,
@@ -119,7 +120,7 @@ def other_function(case: Case) -> Cause | None:
     for name, function in FUNCTIONS.items():
         supposed = function(given[0])
         if name not in (mine, "identity") and case.explains(supposed):
-            code = "gelu-approximation" if "gelu" in name and mine and "gelu" in mine else "other-function"
+            code = "gelu-approximation" if mine in ("gelu (erf)", "gelu (tanh)", "erf") else "other-function"
             return Cause(code, f"it computes {name}, not {mine or case.kind}", case.evidence(supposed))
     return _other_slope(case, given[0])
 
