@@ -193,7 +193,10 @@ class Face:
 
 
 class Session(Protocol):
-    """A loaded model that runs on numpy arrays; lives in a worker."""
+    """A loaded model that runs on numpy arrays; lives in a worker.
+
+    One whose runs depend on those before says so by an attribute `keeps_state`: it is loaded anew where runs begin again.
+    """
 
     @property
     def signature(self) -> Signature:

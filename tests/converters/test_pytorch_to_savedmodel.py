@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from convkit.arrays import load_arrays, save_arrays
 from convkit.artifact import Artifact
 from convkit.components import ConversionRequest
 from convkit.converters import pytorch_to_savedmodel as converter
@@ -18,6 +19,7 @@ from convkit.formats import Variant
 from convkit.legalization.target import Verdict
 from convkit.runtimes import savedmodel as runtime
 from convkit.signature import Signature, parse_spec
+from convkit.workers import running
 from tests.converters import torch_models as models
 
 SIGNATURE = Signature(
@@ -90,3 +92,25 @@ def test_onnx_which_has_no_variables_refuses_the_saved_model(streaming: tuple[Ar
     assert [(f.operator, f.count) for f in gaps] == [("AssignVariableOp", 2)]
     with pytest.raises(ConversionError, match="keeps a value for the next run"):
         savedmodel_to_onnx.convert(request)
+
+
+@pytest.mark.parametrize("side", ["convkit.runtimes.pytorch", "convkit.runtimes.savedmodel"])
+def test_a_validation_begins_where_the_model_does(side: str, streaming: tuple[Artifact, Artifact], tmp_path: Path) -> None:
+    """Whatever ran before, and at every restart; and what ran does not get into what is converted."""
+    artifact = streaming[0] if side.endswith("pytorch") else streaming[1]
+    inputs = [tmp_path / f"in-{step}.npz" for step in range(2)]
+    for step, path in enumerate(inputs):
+        save_arrays(path, feeds(step))
+
+    def counts(restarts: list[int]) -> list[int]:
+        outputs = [tmp_path / f"out-{number}.npz" for number in range(4)]
+        found = running.run(side, artifact.to_json(), [str(p) for p in inputs * 2], [str(p) for p in outputs], {}, restarts)
+        assert [entry["error"] for entry in found] == [None] * 4
+        return [int(load_arrays(path)["count"]) for path in outputs]
+
+    assert counts([]) == [8, 9, 10, 11]
+    assert counts([2]) == [8, 9, 8, 9]
+    if side.endswith("pytorch"):
+        converter.convert(ConversionRequest(artifact, tmp_path / "again", SIGNATURE))
+        (_, count) = runtime.load(Artifact(Variant.SAVEDMODEL, tmp_path / "again", SIGNATURE)).run(feeds(0)).values()
+        assert count == 8

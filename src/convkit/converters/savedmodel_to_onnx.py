@@ -47,7 +47,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     from convkit.loading import tensorflow as loading
 
     signature, edge = _edge(request)
-    for operator, names in _assignments(edge).items():
+    for operator, names in loading.assignments(edge).items():
         raise ConversionError(f"{operator} '{names[0]}': {_STATE}", component=CONVERTER.name, hint=_STATE_HINT)
     inputs = [tensor.name for tensor in edge.inputs[: len(signature.inputs)]]
     outputs = [tensor.name for tensor in edge.outputs]
@@ -68,6 +68,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
 def check(request: ConversionRequest) -> list[Finding]:
     """Which operators tf2onnx has no handler for, told without loading the SavedModel, and which ones change variables."""
+    from convkit.loading.tensorflow import assignments
     from convkit.readers import inspect
 
     operators = inspect(request.source.path).operators
@@ -75,7 +76,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     if not any(name.startswith("Assign") for name in operators):
         return found
     # What restores variables assigns them too, so that only the signature's own function tells.
-    changing = _assignments(_edge(request)[1])
+    changing = assignments(_edge(request)[1])
     gaps = [Finding(n, len(places), Verdict.GAP, _STATE, tuple(places), _STATE_HINT) for n, places in changing.items()]
     return gaps + [finding for finding in found if finding.operator not in changing]
 
@@ -88,16 +89,6 @@ def _edge(request: ConversionRequest) -> tuple[Signature, Any]:
         loading.signature_function(request.source.path, request.source.signature)
     )
     return signature, loading.edge_function(request.source.path, signature)
-
-
-def _assignments(edge: Any) -> dict[str, list[str]]:
-    """The operators that change variables when the function is run, and the names of their nodes."""
-    graph = edge.graph.as_graph_def()
-    found: dict[str, list[str]] = {}
-    for node in (*graph.node, *(n for function in graph.library.function for n in function.node_def)):
-        if node.op.startswith("Assign"):
-            found.setdefault(node.op, []).append(node.name)
-    return found
 
 
 def target(opset: int) -> Target:

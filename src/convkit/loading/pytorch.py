@@ -131,12 +131,28 @@ def model(artifact: Artifact) -> Any:
     return _keep(key, _load_model(artifact))
 
 
+def stateful_module(artifact: Artifact) -> Any | None:
+    """The module of an exported program that keeps values between runs, with buffers of its own; None for any other model.
+
+    A program's module shares its buffers with it, so that running the module would change what a conversion writes.
+    """
+    from convkit.legalization.exported_program import state_updates
+
+    if artifact.variant is not Variant.EXPORTED_PROGRAM or not state_updates(program := exported_program(artifact)):
+        return None
+    module = program.module()
+    for owner in module.modules():
+        for name, buffer in owner._buffers.items():
+            owner._buffers[name] = None if buffer is None else buffer.clone()
+    return module
+
+
 def _load_model(artifact: Artifact) -> Any:
     import torch
 
     source = artifact.pytorch or PyTorchSource()
     if artifact.variant is Variant.EXPORTED_PROGRAM:
-        return exported_program(artifact).module()
+        return stateful_module(artifact) or exported_program(artifact).module()
     if artifact.variant is Variant.TORCHSCRIPT:
         try:
             return torch.jit.load(str(artifact.path), map_location="cpu").eval()

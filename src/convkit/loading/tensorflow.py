@@ -174,16 +174,31 @@ def first_line(error: BaseException) -> str:
     return next(telling, next(filter(None, lines), type(error).__name__))
 
 
-def signature_function(path: Path, signature: Signature | None) -> Any:
+def assignments(function: Any) -> dict[str, list[str]]:
+    """The operators of a concrete function that change variables whenever it is run, and the names of their nodes."""
+    graph = function.graph.as_graph_def()
+    found: dict[str, list[str]] = {}
+    for node in (*graph.node, *(n for inner in graph.library.function for n in inner.node_def)):
+        if node.op.startswith("Assign"):
+            found.setdefault(node.op, []).append(node.name)
+    return found
+
+
+def signature_function(path: Path, signature: Signature | None, loaded: Any = None) -> Any:
     """The function of a SavedModel that a signature names: callable with keywords, returns tensors by output name.
 
     Without a signature it is `serving_default`, else the first that the file has.
+
+    Args:
+        path: The SavedModel's directory.
+        signature: What names the function.
+        loaded: The loaded SavedModel, where it is not the one that others use too.
 
     Raises:
         UnreadableModelError: when the SavedModel cannot be loaded.
         ConversionError: when it has no such function.
     """
-    functions = saved_model(path).signatures
+    functions = (saved_model(path) if loaded is None else loaded).signatures
     names = [name for name in functions if not name.startswith("__")]
     if not names:
         raise ConversionError(

@@ -43,6 +43,9 @@ _ERRORS = {
 class ExecuTorchSession:
     """A loaded method (`components.Session`); inputs and outputs go by position."""
 
+    keeps_state = True
+    """It may, which the runtime does not tell; to load a file again is cheap."""
+
     def __init__(self, artifact: Artifact) -> None:
         import torch  # noqa: F401 - loads the libraries that the binding is linked against
         from executorch.extension.pybindings import _portable_lib

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from convkit import readers
 from convkit.artifact import Artifact
 from convkit.components import Host, Runtime
 from convkit.errors import ConversionError, InputSpecError
@@ -23,6 +24,14 @@ RUNTIME = Runtime(
     host=Host(group="litert", preload=("numpy", "ai_edge_litert.interpreter"), packages=("ai-edge-litert",)),
 )
 
+# Resource variables, and operators whose states are tensors of the file that outlive a run.
+_STATEFUL = frozenset(
+    {
+        "ASSIGN_VARIABLE", "BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF",
+        "UNIDIRECTIONAL_SEQUENCE_GRU", "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN",
+    }
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class LiteRTSession:
@@ -30,6 +39,7 @@ class LiteRTSession:
 
     signature: Signature
     invoke: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    keeps_state: bool = False
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs once, at the shapes of the arrays given.
@@ -90,9 +100,9 @@ def load(artifact: Artifact) -> LiteRTSession:
         text = _summary(error)
         hint = "LiteRT's Python packages hold no Flex delegate; the operator has to be rewritten" if "Flex" in text else ""
         raise _failure(f"LiteRT cannot load {artifact.path}: {text}", hint) from error
-    if definitions:
-        return _from_definition(interpreter, artifact, definitions)
-    return _from_tensors(interpreter, artifact)
+    session = _from_definition(interpreter, artifact, definitions) if definitions else _from_tensors(interpreter, artifact)
+    stateful = not _STATEFUL.isdisjoint(readers.inspect(artifact.path).operators)
+    return replace(session, keeps_state=stateful)
 
 
 def _from_definition(interpreter: Any, artifact: Artifact, definitions: Mapping[str, Any]) -> LiteRTSession:

@@ -29,18 +29,25 @@ class PyTorchSession:
             raise ConversionError(f"the inputs of {artifact.path} are not known", stage="validate")
         self._artifact = artifact
         self._signature = artifact.signature
-        loading.model(artifact)
+        self._stateful = loading.stateful_module(artifact)
+        if self._stateful is None:
+            loading.model(artifact)
         self._structure = input_structure(artifact)
 
     @property
     def signature(self) -> Signature:
         return self._signature
 
+    @property
+    def keeps_state(self) -> bool:
+        return self._stateful is not None
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         import torch
 
         flat = [loading.to_torch(feeds[spec.name], spec.dtype) for spec in self._signature.inputs]
-        model = loading.model(self._artifact)  # not kept: its weights or its code may have changed since
+        # Not kept, unless it keeps state: its weights or its code may have changed since.
+        model = self._stateful or loading.model(self._artifact)
         with torch.inference_mode():
             if self._structure is None:
                 result = loading.call(model, self._signature.input_names, flat)

@@ -27,8 +27,12 @@ RUNTIME = Runtime(
 class TensorFlowSession:
     """A loaded SavedModel signature or Keras model (`components.Session`)."""
 
-    def __init__(self, signature: Signature, call: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+    def __init__(
+        self, signature: Signature, call: Callable[[Sequence[Any]], Sequence[Any]], *, keeps_state: bool = False
+    ) -> None:
         self.signature = signature
+        self.keeps_state = keeps_state
+        self.model: Any = None
         self._call = call
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -68,7 +72,12 @@ def load(artifact: Artifact) -> TensorFlowSession:
         model = loading.keras_call(artifact.path, artifact.signature)
         return TensorFlowSession(model.signature, model)
 
-    function = loading.signature_function(artifact.path, artifact.signature)
+    function, own = loading.signature_function(artifact.path, artifact.signature), None
+    if loading.assignments(function):  # its runs must not reach the variables that a conversion reads
+        import tensorflow as tf
+
+        own = tf.saved_model.load(str(artifact.path))
+        function = loading.signature_function(artifact.path, artifact.signature, own)
     known = loading.signature_of_function(function)
     signature = known if artifact.signature is None else _ordered(known, artifact)
 
@@ -76,7 +85,9 @@ def load(artifact: Artifact) -> TensorFlowSession:
         results = function(**dict(zip(signature.input_names, tensors, strict=True)))
         return [results[name] for name in signature.output_names]
 
-    return TensorFlowSession(signature, call)
+    session = TensorFlowSession(signature, call, keeps_state=own is not None)
+    session.model = own  # whose variables live as long as it does
+    return session
 
 
 def _ordered(known: Signature, artifact: Artifact) -> Signature:

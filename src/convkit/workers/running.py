@@ -27,10 +27,15 @@ def _session(module: str, artifact: Artifact, settings: Mapping[str, Any]) -> Se
     stamp = artifact.path.stat()
     file = (str(artifact.path), stamp.st_mtime_ns, stamp.st_size)
     key = (module, tuple(settings.items()), *file, artifact.signature, artifact.pytorch)
-    if key not in _sessions:
+    if key not in _sessions or _keeps_state(_sessions[key]):
         _sessions.clear()  # one model at a time: memory is bounded by the largest
         _sessions[key] = importlib.import_module(module).load(artifact, **settings)
     return _sessions[key]
+
+
+def _keeps_state(session: Session) -> bool:
+    """Whether a run depends on those before it; of a session that does not say so it does not."""
+    return bool(getattr(session, "keeps_state", False))
 
 
 def run(
@@ -39,6 +44,7 @@ def run(
     inputs: Sequence[str],
     outputs: Sequence[str],
     settings: Mapping[str, Any] | None = None,
+    restarts: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Runs a model once per input set.
 
@@ -48,6 +54,7 @@ def run(
         inputs: One `.npz` per set.
         outputs: Where to write each set's outputs.
         settings: Of the runtime.
+        restarts: The numbers of the sets before which a model that keeps state starts anew.
 
     Returns:
         Per set `seconds`, and `error` where that set failed (other sets go on).
@@ -55,7 +62,9 @@ def run(
     model = Artifact.from_json(artifact)
     session = _session(module, model, settings or {})
     results: list[dict[str, Any]] = []
-    for source, target in zip(inputs, outputs, strict=True):
+    for number, (source, target) in enumerate(zip(inputs, outputs, strict=True)):
+        if number in restarts and _keeps_state(session):
+            session = _session(module, model, settings or {})
         feeds = load_arrays(Path(source))
         start = time.perf_counter()
         try:
