@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from convkit.browser.preview import Preview
     from convkit.browser.validation import BrowserReport
+    from convkit.delegation.shares import Shares
     from convkit.events import Observer
     from convkit.legalization.target import Finding
     from convkit.planner import Route
@@ -74,11 +75,13 @@ class CheckResult:
     Attributes:
         routes: Per runnable route its findings; None where its first converter cannot tell in advance.
         source, target: The model's name, and the format's.
+        delegation: With probes: what XNNPACK has of the operators, each alone.
     """
 
     routes: list[tuple[Route, list[Finding] | None]] = field(default_factory=list)
     source: str = ""
     target: str = ""
+    delegation: Shares | None = None
 
     @property
     def gaps(self) -> list[Finding]:
@@ -100,6 +103,7 @@ class CheckResult:
             "ok": self.ok,
             "source": self.source,
             "target": self.target,
+            "delegation": None if self.delegation is None else self.delegation.to_json(),
             "routes": [
                 {"route": r.names, "findings": None if found is None else [f.to_json() for f in found]}
                 for r, found in self.routes
@@ -235,31 +239,24 @@ def check(
     Raises:
         ConvkitError: The model cannot be read, or no route leads there.
     """
+    from convkit.checking import check_routes
     from convkit.events import ignore
     from convkit.workers.pool import default_pool
 
-    if probe:
-        from convkit.probing.checks import probe_routes as routes_of
-    else:
-        from convkit.checking import check_routes as routes_of
     with (
         tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
         materialised(model, inputs, input_specs, dynamic, None, model_factory) as (path, described),
     ):
         options = ConvertOptions(inputs=described, via=None if via is None else _target(via), timeout=timeout, install=install)
-        return CheckResult(
-            routes_of(
-                path,
-                _target(to),
-                options,
-                pytorch_source(model_factory, weights, trust_pickle),
-                pool or default_pool(),
-                Path(scratch),
-                observe or ignore,
-            ),
-            str(path or model_factory),
-            _target(to).value,
-        )
+        source = pytorch_source(model_factory, weights, trust_pickle)
+        asked = (path, _target(to), options, source, pool or default_pool(), Path(scratch), observe or ignore)
+        names = str(path or model_factory), _target(to).value
+        if probe:
+            from convkit.probing.checks import probe_routes
+
+            probed = probe_routes(*asked)
+            return CheckResult(probed.routes, *names, probed.delegation)
+        return CheckResult(check_routes(*asked), *names)
 
 
 def survey(models: str | Path | Sequence[str | Path], to: Sequence[str | Format] = (), **arguments: Any) -> Survey:

@@ -16,6 +16,8 @@ from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.ways_out import with_ways_out
 from convkit.options import ConvertOptions
 from convkit.planner import Route
+from convkit.probing.cache import Cache, identity
+from convkit.probing.programs import fingerprint
 from convkit.workers.pool import Answer, WorkerPool
 
 __all__ = ["StaticWalk", "Walk", "check_routes", "convert_step", "judge"]
@@ -158,7 +160,7 @@ class StaticWalk(Walk):
 
     def asked(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
         if step.static_host is None:
-            return super().asked(step, request)
+            return self._remembered(step, request)
         answer = self.pool.worker(step.static_host).call(
             "convkit.workers.running:survey",
             {"module": step.module, "request": request.to_json()},
@@ -170,3 +172,23 @@ class StaticWalk(Walk):
 
     def is_taken(self, step: Converter) -> bool:
         return step.is_importer and step.static_host is None
+
+    def _remembered(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
+        """What a converter has said of the same program, with whatever weights; else what it says now.
+
+        To load a program and to decompose it takes torch several seconds.
+        """
+        source = request.source
+        if source.variant is not Variant.EXPORTED_PROGRAM or request.examples is not None:
+            return super().asked(step, request)
+        cache = Cache.of(identity(source.variant, Route((step,)), step.target.format))
+        key = f"check-{fingerprint(source.path)}"
+        kept = cache.get(key)
+        try:
+            if kept is not None:
+                return None if kept["findings"] is None else [Finding.from_json(f) for f in kept["findings"]]
+        except (LookupError, TypeError, ValueError):  # damaged
+            pass
+        findings = super().asked(step, request)
+        cache.put(key, {"findings": None if findings is None else [f.to_json() for f in findings]})
+        return findings

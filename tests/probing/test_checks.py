@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import convkit
@@ -52,6 +55,43 @@ def test_a_gap_that_no_table_knows_is_found_and_kept(tmp_path: Path, pool: Worke
         again = convkit.check(similar, "executorch", probe=True, via="pytorch", pool=quick)
         assert set(quick.running()) <= {"onnx"}
     assert again.to_json()["routes"] == found.to_json()["routes"]
+
+
+def test_what_xnnpack_takes_is_told_before_the_conversion(model, pool: WorkerPool, tmp_path: Path, capsys) -> None:
+    source = model("digits_cnn", "onnx")
+    found = convkit.check(source, "litert", probe=True, pool=pool)
+    assert found.delegation is not None and found.delegation.delegated_flops > 0.9 * found.delegation.flops
+    again = convkit.check(source, "litert", probe=True, pool=pool)
+    assert again.delegation == found.delegation
+    schema = json.loads(files("convkit.reports").joinpath("check.schema.json").read_text())
+    jsonschema.validate(found.to_json(), schema)
+    convkit.write_report(found, tmp_path / "r.md")
+    assert "of FLOPs on XNNPACK" in (tmp_path / "r.md").read_text()
+    assert run(["check", str(source), "--to", "executorch"]) == 0
+    assert "--probe asks executorch too" in capsys.readouterr().out
+
+
+def test_a_retrained_program_is_checked_without_torch(tmp_path: Path, pool: WorkerPool) -> None:
+    def exported(name: str) -> Path:
+        path = tmp_path / name
+        torch.export.save(torch.export.export(torch.nn.Linear(3, 3), (torch.ones(2, 3),)), path)
+        return path
+
+    first = convkit.check(exported("first.pt2"), "executorch", pool=pool)
+    with fresh_pool() as quick:
+        second = convkit.check(exported("second.pt2"), "executorch", pool=quick)
+        assert quick.running() == {}
+    assert first.ok and second.to_json()["routes"] == first.to_json()["routes"]
+    changed = tmp_path / "changed.pt2"
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.ones(2, 3),)), changed)
+    (finding,) = convkit.check(changed, "executorch", pool=pool).routes[0][1] or ()
+    assert finding.operator == "aten.relu.default"
+
+
+def test_the_tables_are_asked_without_a_framework(tmp_path: Path) -> None:
+    with fresh_pool() as quick:
+        assert convkit.check(counting_model(tmp_path / "m.onnx"), "litert", pool=quick).ok
+        assert set(quick.running()) == {"onnx"}
 
 
 def test_a_damaged_cache_is_no_cache(tmp_path: Path, cache: Path, model, pool: WorkerPool) -> None:

@@ -154,6 +154,10 @@ def _show_routes(result: CheckResult) -> None:
         for finding in findings or []:
             if finding.verdict is not Verdict.LEGAL or finding.reason:
                 common.line("", f"{finding.verdict.value} {finding.code} {finding}")
+        if findings and len(route.steps) > 1 and {f.evidence for f in findings} == {"registry"}:
+            common.line("", f"as far as the tables of {route.names[0]} tell; --probe asks {', '.join(route.names[1:])} too")
+    if result.delegation is not None:
+        common.line("delegated", f"{result.delegation} (each operator alone)")
 
 
 def _show_matrix(survey: Survey) -> None:

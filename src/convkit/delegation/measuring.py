@@ -43,6 +43,4 @@ def _of_litert(artifact: Artifact, pool: WorkerPool, host: Host, timeout: float 
         component="LiteRT",
         timeout=timeout,
     )
-    told = answer.result
-    fallbacks = {name: (f["count"], f["flops"]) for name, f in told.pop("fallbacks").items()}
-    return Shares(**told, fallbacks=fallbacks)
+    return Shares.from_json(answer.result)

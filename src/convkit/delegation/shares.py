@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Operation", "Shares", "product_flops", "shares"]
+__all__ = ["Operation", "Shares", "product_flops", "shares", "together"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Shares:
         told = {name: {"count": count, "flops": flops} for name, (count, flops) in self.fallbacks.items()}
         return {**vars(self), "fallbacks": told}
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Shares:
+        """Raises LookupError or TypeError where it is none."""
+        return cls(**{**data, "fallbacks": {name: (f["count"], f["flops"]) for name, f in data["fallbacks"].items()}})
+
 
 def shares(delegate: str, operations: Iterable[Operation], partitions: int) -> Shares:
     """Adds up."""
@@ -71,6 +76,25 @@ def shares(delegate: str, operations: Iterable[Operation], partitions: int) -> S
         sum(o.flops for o in taken),
         partitions,
         {name: (count, flops[name]) for name, count in counts.items()},
+    )
+
+
+def together(parts: Iterable[tuple[Shares, int]]) -> Shares | None:
+    """The shares of several models as one, each as often as given; None where there is none. Of partitions nothing is said."""
+    every = list(parts)
+    if not every:
+        return None
+    fallbacks: dict[str, tuple[int, int]] = {}
+    for part, times in every:
+        for name, (count, flops) in part.fallbacks.items():
+            known = fallbacks.get(name, (0, 0))
+            fallbacks[name] = known[0] + times * count, known[1] + times * flops
+
+    def total(name: str) -> int:
+        return sum(times * int(getattr(part, name)) for part, times in every)
+
+    return Shares(
+        every[0][0].delegate, total("operators"), total("delegated"), total("flops"), total("delegated_flops"), 0, fallbacks
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convkit import routing, sources
 from convkit.artifact import Artifact, PyTorchSource
 from convkit.checking import Walk
 from convkit.components import ONNX_HOST
+from convkit.delegation.shares import Shares, together
 from convkit.events import Event, Observer, ignore
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding, Verdict
@@ -23,7 +24,21 @@ from convkit.probing.signatures import Described, OperatorSignature
 from convkit.registry import runtime_for
 from convkit.workers.pool import WorkerPool
 
-__all__ = ["HUBS", "probe_routes"]
+__all__ = ["HUBS", "Probed", "probe_routes"]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a check with probes came to.
+
+    Attributes:
+        routes: Per route its findings; None where nothing can be told before the conversion (no hub on the way).
+        delegation: What XNNPACK has of the operators on the last of them, each alone.
+    """
+
+    routes: list[tuple[Route, list[Finding] | None]]
+    delegation: Shares | None
+
 
 HUBS = (Variant.ONNX, Variant.EXPORTED_PROGRAM)
 """Whose models can be taken apart into operators."""
@@ -37,13 +52,11 @@ def probe_routes(
     pool: WorkerPool,
     scratch: Path,
     observe: Observer = ignore,
-) -> list[tuple[Route, list[Finding] | None]]:
+) -> Probed:
     """What probes say of the routes that a conversion would take, in order, up to the first without gaps.
 
     A route that starts in another format than a hub's is imported into the hub first.
 
-    Returns:
-        Per route its findings; None where nothing can be told before the conversion (no hub on the way).
     """
     artifact, info = sources.identify(model, pytorch)
     artifact = sources.selected(artifact, info, options.converter_options.get("signature"))
@@ -59,7 +72,7 @@ def probe_routes(
         found.append((route, findings))
         if findings is not None and all(f.verdict is not Verdict.GAP for f in findings):
             break
-    return found
+    return Probed(found, together(probing.shares))
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class _Probing:
 
     Attributes:
         trials: What the converters say of the model as a whole, which no operator alone can show.
+        shares: What XNNPACK has of each operator on the latest route, and how often the model has it.
     """
 
     trials: Walk
@@ -76,6 +90,7 @@ class _Probing:
     scratch: Path
     timeout: float | None
     observe: Observer
+    shares: list[tuple[Shares, int]] = field(default_factory=list)
 
     def findings(self, route: Route) -> list[Finding] | None:
         """What the converters say of the model as a whole, and what probes say of each operator that reaches a hub."""
@@ -120,7 +135,10 @@ class _Probing:
         digests = dict.fromkeys(s.digest for s in signatures if s.digest)
         known = {digest: outcome for digest in digests if (outcome := _known(cache, digest)) is not None}
         missing = {s.digest: s for s in signatures if s.digest and s.digest not in known}
-        return {**known, **(self._new(hub, route, list(missing.values()), cache) if missing else {})}
+        found = {**known, **(self._new(hub, route, list(missing.values()), cache) if missing else {})}
+        told = ((found[s.digest].delegation, s.count) for s in signatures if s.digest in found)
+        self.shares[:] = [(shares, count) for shares, count in told if shares is not None]
+        return found
 
     def _described(self, hub: Artifact) -> Described:
         if hub.variant is Variant.EXPORTED_PROGRAM:
@@ -144,7 +162,8 @@ class _Probing:
             file = files[signature.digest]
             outcome = judged(file, hub.variant, self.target, route, self.pool, self.timeout)
             outcomes[signature.digest] = outcome
-            cache.put(signature.digest, outcome.to_json())
+            if outcome.verdict is not None:  # else it may have been the moment's fault
+                cache.put(signature.digest, outcome.to_json())
             file.unlink(missing_ok=True)
         return outcomes
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convkit import pipeline
 from convkit.artifact import PyTorchSource
+from convkit.delegation.shares import Shares
 from convkit.errors import ConversionError, ConvkitError, DriftError, OperatorGapError, WorkerTimeoutError
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding, Verdict
@@ -35,21 +36,29 @@ class Outcome:
     Attributes:
         verdict: As findings have it; None where nothing could be told (the source does not run on its own, or too slowly).
         reason, hint, code: As findings have them.
+        delegation: What XNNPACK has of the converted operator, for the targets that have it.
     """
 
     verdict: Verdict | None
     reason: str = ""
     hint: str = ""
     code: str = ""
+    delegation: Shares | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "delegation": None if self.delegation is None else self.delegation.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outcome:
         """Raises ValueError, LookupError or TypeError where it is none."""
-        given = data["verdict"]
-        return cls(None if given is None else Verdict(given), str(data["reason"]), str(data["hint"]), str(data["code"]))
+        verdict, shares = data["verdict"], data["delegation"]
+        return cls(
+            None if verdict is None else Verdict(verdict),
+            str(data["reason"]),
+            str(data["hint"]),
+            str(data["code"]),
+            None if shares is None else Shares.from_json(shares),
+        )
 
     def finding(self, signature: OperatorSignature) -> Finding | None:
         """The finding on all nodes of that signature; None where nothing could be told."""
@@ -84,7 +93,10 @@ def judged(model: Path, source: Variant, target: Format, route: Route, pool: Wor
     except ConvkitError:  # of its inputs, or of its file: no verdict on the operator
         return Outcome(None)
     told = [f for f in _findings(report) if f.verdict is Verdict.REWRITTEN]
-    return Outcome(Verdict.REWRITTEN, told[0].reason, code=told[0].code) if told else Outcome(Verdict.LEGAL)
+    shares = report.attempts[-1].delegation
+    if told:
+        return Outcome(Verdict.REWRITTEN, told[0].reason, code=told[0].code, delegation=shares)
+    return Outcome(Verdict.LEGAL, delegation=shares)
 
 
 def _findings(report: ConversionReport | None) -> list[Finding]:

@@ -16,10 +16,10 @@ from typing import Any
 
 from convkit.legalization.places import recorded_place
 from convkit.probing.signatures import Described, OperatorSignature
-from convkit.readers.archive import open_archive, read_json
+from convkit.readers.archive import open_archive, read_json, read_member
 from convkit.readers.exported_program import model_member
 
-__all__ = ["described"]
+__all__ = ["described", "fingerprint"]
 
 _LIMIT = 512 << 20
 _MOST_PLACES = 20
@@ -60,6 +60,16 @@ def described(path: Path) -> Described:
             for s, places in found.values()
         ),
     )
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of the program without its weights: of all that a check can tell of, places in the source included."""
+    digest = hashlib.sha256()
+    with open_archive(path) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith((".json", "/version")) or "/extra" in name or name.startswith("extra"):
+                digest.update(name.partition("/")[2].encode() + read_member(archive, name, _LIMIT))
+    return digest.hexdigest()[:32]
 
 
 class _Walk:

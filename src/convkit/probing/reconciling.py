@@ -35,11 +35,12 @@ def reconciled(
     converted = is_certain and whole is not None and all(f.verdict is not Verdict.GAP for f in whole)
     for signature in signatures:
         finding = outcomes[signature.digest].finding(signature) if signature.digest in outcomes else None
+        told = said.get(signature.operator)
         if finding is None or (converted and finding.verdict is Verdict.GAP and finding.code != "CK302"):
-            told = said.get(signature.operator)
             legal = Finding(signature.operator, signature.count, Verdict.LEGAL, evidence="trial")
-            is_rewritten = told is not None and told.verdict is Verdict.REWRITTEN
-            finding = replace(told, count=signature.count) if told is not None and is_rewritten else legal
+            finding = legal if told is None or told.verdict is Verdict.GAP else replace(told, count=signature.count)
+        elif finding.verdict is Verdict.LEGAL and told is not None and told.verdict is Verdict.LEGAL:
+            finding = replace(finding, reason=told.reason, where=told.where, hint=told.hint)  # what it warns of
         found.append(finding)
     mine = [f for f in found if f.verdict is Verdict.GAP]
     # A trial behind an importer names the importer's operators; the probe names the user's, for the same reason.

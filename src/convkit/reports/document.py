@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convkit import __version__
+from convkit.delegation.shares import Shares
 from convkit.errors import ConvkitError
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports import terminal
@@ -109,12 +110,14 @@ def of_check(
     """The document of a check: per route (the names of its converters) its findings."""
     sections = tuple(RouteSection(" → ".join(names), None if f is None else tuple(f)) for names, f in routes)
     passed = any(not section.gaps for section in sections)
+    shares = record.get("delegation")
+    delegated = [] if shares is None else [("delegated", f"{Shares.from_json(shares)} (each operator alone)")]
     return Document(
         "check",
         f"{Path(source).name} → {target}",
         "no gaps" if passed else "gaps on every route",
         passed,
-        (("model", source), ("target", target), ("routes", str(len(sections))), ("convkit", __version__)),
+        (("model", source), ("target", target), ("routes", str(len(sections))), *delegated, ("convkit", __version__)),
         source,
         sections,
         record=record,
