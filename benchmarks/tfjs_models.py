@@ -82,7 +82,7 @@ MODELS = (
         "rvm", _HUMAN, "models/rvm.json",
         fixed={
             **_STATES, "src": _NOISE.uniform(0, 1, (1, 128, 128, 3)).astype(np.float32),
-            "downsample_ratio:0": np.array(0.5, np.float32),
+            "downsample_ratio:0": np.array(0.4, np.float32),  # a last bit more and half of 128 would be another size
         },
     ),
     Model("basic-pitch", _PITCH, "model", fixed={"input_2": _NOISE.normal(0, 0.3, (2, 43844, 1)).astype(np.float32)}),

@@ -186,6 +186,19 @@ def test_integers_of_64_bits_in_the_topology(tmp_path: Path) -> None:
     assert {name: str(array.dtype) for name, array in got.items()} == {"places": "int64", "found": "int32", "picked": "float32"}
 
 
+@pytest.mark.parametrize("constant_first", [True, False])
+def test_an_outer_product_of_whole_numbers_is_a_multiplication(constant_first: bool, tmp_path: Path) -> None:
+    """Spatial transformers repeat indices so, and LiteRT has no product of whole numbers."""
+    column, row = np.array([[2], [3]], np.int32), np.array([[5, 7, 11]], np.int32)
+    given, inputs = ("x:int32[1,3]", ["w", "x"]) if constant_first else ("x:int32[2,1]", ["x", "w"])
+    signature = Signature(specs(given), specs("y:int32[2,3]"))
+    weights = {"w": column if constant_first else row}
+    model = write_graph(tmp_path / "model", signature, [node("y", "MatMul", inputs, "int32")], weights)
+    got = assert_same(model, tmp_path / "out", {"x": row if constant_first else column})
+    assert got["y"].tolist() == [[10, 14, 22], [15, 21, 33]]
+    assert "MatMul" not in inspect(tmp_path / "out").operators
+
+
 def test_images_of_bytes(tmp_path: Path) -> None:
     """An input that is declared as uint8 stays one; TF.js takes int32."""
     image = {"name": "image", "dtype": "DT_UINT8", "tensorShape": {"dim": [{"size": "-1"}, {"size": "3"}]}}

@@ -111,5 +111,32 @@ _REPLACEMENTS: dict[str, Callable[[Body, Any], list[Any]]] = {
     "_FusedMatMul": _fused("MatMul", ("T", "transpose_a", "transpose_b")),
     "Prelu": _prelu,
 }
-_FORMS: dict[str, Callable[[Body, Any], list[Any] | None]] = {"Conv2D": channels_last, "DepthwiseConv2dNative": undilated}
+
+
+def _outer_product(body: Body, node: Any) -> list[Any] | None:
+    """A product of whole numbers that sums nothing, as a multiplication: spatial transformers repeat their indices so.
+
+    LiteRT's converter has no such product, and ends its process over one.
+    """
+    from tensorflow.core.framework import types_pb2
+
+    whole = node.attr["T"].type in (types_pb2.DT_INT32, types_pb2.DT_INT64)
+    if not whole or node.attr["transpose_a"].b or node.attr["transpose_b"].b:
+        return None
+    first, second = (body.nodes.get(reference.partition(":")[0]) for reference in node.input[:2])
+    sizes = [_size(first, 1), _size(second, 0)]
+    return [new_node(node.name, "Mul", list(node.input), node, ("T",))] if 1 in sizes else None
+
+
+def _size(node: Any, axis: int) -> int | None:
+    """A dimension of a constant matrix, None for what is none."""
+    dims = node.attr["value"].tensor.tensor_shape.dim if node is not None and node.op == "Const" else ()
+    return dims[axis].size if len(dims) == 2 else None
+
+
+_FORMS: dict[str, Callable[[Body, Any], list[Any] | None]] = {
+    "Conv2D": channels_last,
+    "DepthwiseConv2dNative": undilated,
+    "MatMul": _outer_product,
+}
 """What is looked at when the fused operators have been taken apart."""
