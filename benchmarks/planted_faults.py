@@ -24,6 +24,7 @@ from zlib import crc32
 import numpy as np
 import onnx
 import torch
+from onnxruntime import InferenceSession
 
 from benchmarks import cnn_families, pair_models
 from benchmarks.faults import KINDS, Editor
@@ -111,15 +112,42 @@ def planted(count: int, sound: dict[str, Path], only: str | None) -> Iterator[tu
         np.random.default_rng(crc32(kind.encode())).shuffle(places[kind])
     pairs = [(s, t) for s in SOURCES for t in TARGETS if s != t]
     number = 0
+    sessions: dict[str, tuple[dict[str, np.ndarray], list[np.ndarray]]] = {name: _run(model) for name, model in loaded.items()}
     for step in range(count):
         for kind, chosen in places.items():
             if step < len(chosen) and number < count and (only is None or kind == only):
                 name, index = chosen[step]
                 faulty = _faulty(kind, loaded[name], index)
                 assert faulty is not None
+                if not _matters(faulty, *sessions[name]):
+                    continue
                 source, target = pairs[number % len(pairs)]
                 yield Case(kind, name, _name(loaded[name].graph.node[index]), source, target), faulty
                 number += 1
+
+
+def _run(model: onnx.ModelProto) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Inputs, and what a sound model makes of them."""
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(0)
+    feeds = {}
+    for given in session.get_inputs():
+        shape = [n if isinstance(n, int) else 4 for n in given.shape]
+        dtype = {"tensor(int64)": np.int64, "tensor(bool)": np.bool_}.get(given.type, np.float32)
+        feeds[given.name] = (generator.standard_normal(shape) if dtype is np.float32 else generator.integers(0, 2, shape)).astype(
+            dtype
+        )
+    return feeds, session.run(None, feeds)
+
+
+def _matters(faulty: onnx.ModelProto, feeds: dict[str, np.ndarray], sound: list[np.ndarray]) -> bool:
+    """Whether a fault changes what the model computes; nobody can find one that does not."""
+    try:
+        got = InferenceSession(faulty.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feeds)
+    except RuntimeError:
+        return False
+    apart = [np.abs(a.astype(np.float64) - b).max() / (np.abs(b).max() or 1.0) for a, b in zip(got, sound, strict=True)]
+    return not max(apart) <= 1e-4
 
 
 def _faulty(kind: str, model: onnx.ModelProto, index: int) -> onnx.ModelProto | None:

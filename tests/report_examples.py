@@ -11,6 +11,7 @@ from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports import document
 from convkit.reports.document import Document
+from convkit.reports.drift import DriftReport, OperatorDrift, Picture, Suspect
 from convkit.reports.graphs import Node
 from convkit.reports.schema import Attempt, ConversionReport, OutputMetrics, SetResult, Stage, Tolerance, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
@@ -48,6 +49,20 @@ def check(findings: list[Finding] | None = None) -> Document:
     return replace(made, graph=GRAPH)
 
 
+def drift() -> DriftReport:
+    """A difference that starts at the fourth of twelve operators, one of which would like to be markup."""
+    names = [*(f"node_{k}" for k in range(11)), HOSTILE]
+    operators = [OperatorDrift(n, "Conv", HOSTILE, 1e-7 if k < 3 else 0.1 * k, 1e-7, n, "", k < 3) for k, n in enumerate(names)]
+    picture = Picture(
+        tuple((0.1 * k, 0.1 * k + 0.3 * (k % 3)) for k in range(60)), tuple((0.1 * r, 0.0, 0.2, 0.4) for r in range(4))
+    )
+    first = Suspect(
+        "node_3", "Conv", "stem", 1e-7, 0.3, "y", "t/y", ("node_3", HOSTILE), "a cause", "padding", "figures", picture
+    )
+    second = Suspect(HOSTILE, HOSTILE, HOSTILE, 1e-7, None, "", "", (HOSTILE,))
+    return DriftReport("seed 0", "ONNX Runtime", "LiteRT", 1e-5, operators, [first, second], 12, [HOSTILE])
+
+
 def validation() -> ValidationReport:
     good = OutputMetrics("logits", 3.0, 1e-6, 1e-6, 1e-7, 1.0, 120.0, 1.0, 3e-7, 1e-5, True)
     bad = OutputMetrics(HOSTILE, 3.0, 0.5, 0.1, 0.2, 0.9, 20.0, None, 0.16, 1e-5, False)
@@ -59,6 +74,7 @@ def validation() -> ValidationReport:
         notes=["one set was dropped"],
         source="m.pt2",
         target="m.tflite",
+        drift=drift(),
     )
 
 

@@ -70,7 +70,7 @@ def source(tmp_path) -> Trace:
 
 
 def located(source: Trace, target: Trace) -> DriftReport:
-    return locate(source, target, DriftReport("test", "a", "b", 1e-5)).report
+    return locate(source, target, DriftReport("test", "a", "b", 1e-5))
 
 
 def test_the_same_graph_under_other_names_agrees(source, tmp_path):

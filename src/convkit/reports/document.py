@@ -15,6 +15,7 @@ from convkit.delegation.shares import Shares
 from convkit.errors import ConvkitError
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports import terminal
+from convkit.reports.drift import DriftReport
 from convkit.reports.graphs import Node, marked
 from convkit.reports.schema import ConversionReport, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
@@ -85,6 +86,7 @@ class Document:
         model: The source's path as the user gave it, for faces that point at files.
         routes, comparisons, notes: Its parts; empty where the kind has none.
         record: The record as JSON has it.
+        drift: Where the difference starts, where that was looked for.
         graph: The model's operators with their verdicts on the best route, where its file has a graph that can be shown.
     """
 
@@ -99,6 +101,7 @@ class Document:
     notes: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     graph: tuple[Node, ...] = ()
+    drift: DriftReport | None = None
 
 
 def of_check(
@@ -206,6 +209,7 @@ def of_validation(report: ValidationReport) -> Document:
         comparisons=_comparisons(report),
         notes=_notes(report),
         record=report.to_json(),
+        drift=report.drift,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["DriftReport", "OperatorDrift", "Suspect"]
+__all__ = ["DriftReport", "OperatorDrift", "Picture", "Suspect"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,19 @@ class OperatorDrift:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What the first output that differs looks like.
+
+    Attributes:
+        sample: Pairs of values: the source's, the target's.
+        heat: Where on its grid the difference is: the largest |Δ| of each cell as a share of the scale; () without a grid.
+    """
+
+    sample: tuple[tuple[float, float], ...]
+    heat: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class Suspect:
     """An operator at which the difference starts.
 
@@ -44,6 +57,7 @@ class Suspect:
         cause: What was found to explain the difference, or "".
         code: The cause's code ("epsilon", "padding", …), or "".
         evidence: The experiment behind the cause.
+        picture: Of the observed output.
     """
 
     name: str
@@ -57,6 +71,7 @@ class Suspect:
     cause: str = ""
     code: str = ""
     evidence: str = ""
+    picture: Picture | None = None
 
 
 @dataclass

@@ -66,9 +66,13 @@ class Aligner:
             for name in operator.inputs:
                 self._readers.setdefault(name, []).append(operator)
         self._makers = {name: operator for operator in target.operators for name in operator.outputs if name}
+        order = {label: i for i, operator in enumerate(source.operators) for label in _labels(operator)}
         self._labelled: dict[str, list[str]] = {}
         for name, maker in self._makers.items():
-            for label in {*_PARTS.split(name), *_labels(maker)}:
+            labels = {*_PARTS.split(name), *_labels(maker)}
+            if ";" in name:  # LiteRT joins the names of what it fuses: the result is that of the last
+                labels = set(sorted(labels & set(order), key=lambda label: order[label])[-1:])
+            for label in labels:
                 self._labelled.setdefault(label, []).append(name)
 
     def equal(self, name: str) -> Counterpart | None:

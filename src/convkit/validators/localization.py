@@ -16,7 +16,7 @@ from convkit.reports.drift import DriftReport
 from convkit.reports.schema import SetResult, ValidationReport
 from convkit.traces import Trace
 from convkit.validators.comparison import Comparison
-from convkit.validators.drift import Located, locate
+from convkit.validators.drift import locate
 from convkit.workers.pool import WorkerPool
 
 __all__ = ["add_drift", "localized"]
@@ -29,7 +29,7 @@ def localized(
     scratch: Path,
     pool: WorkerPool,
     timeout: float | None = None,
-) -> tuple[Located, tuple[Trace, Trace]]:
+) -> DriftReport:
     """Where the target begins to differ from the source.
 
     Args:
@@ -70,7 +70,7 @@ def localized(
         source, target = threads.map(traced, (0, 1))
     report = DriftReport(recipe, steps[0][1].name, steps[1][1].name, tolerated)
     report.notes += [*notes, *source.notes, *target.notes]
-    return locate(source, target, report), (source, target)
+    return locate(source, target, report)
 
 
 def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport, scratch: Path, pool: WorkerPool) -> None:
@@ -93,7 +93,7 @@ def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport
     sides = comparison.source, comparison.as_compared(target)
     tolerated = comparison.tolerated_inside(target)
     try:
-        report.drift = localized(sides, (chosen.recipe, inputs), tolerated, scratch, pool, comparison.timeout)[0].report
+        report.drift = localized(sides, (chosen.recipe, inputs), tolerated, scratch, pool, comparison.timeout)
     except ConvkitError as error:
         report.notes.append(f"where the difference starts could not be told: {error.message}")
 

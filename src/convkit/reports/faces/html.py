@@ -13,6 +13,7 @@ from convkit.components import Face
 from convkit.legalization.target import Finding
 from convkit.reports.document import Comparison, Document, RouteSection
 from convkit.reports.drawing import drawn
+from convkit.reports.drift_drawing import drift_section
 
 __all__ = ["FACE"]
 
@@ -33,6 +34,7 @@ def render(document: Document) -> str:
         *map(_route, document.routes),
         _graph(document),
         _comparisons(document.comparisons),
+        drift_section(document.drift),
         _notes(document.notes),
         f"<footer>convkit {escape(__version__)}</footer>",
     ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from convkit.components import Face
 from convkit.legalization.target import Finding, Verdict
 from convkit.reports.document import Comparison, Document, RouteSection
+from convkit.reports.drift_lines import drift_lines
 
 __all__ = ["FACE"]
 
@@ -26,6 +27,11 @@ def render(document: Document) -> str:
         if failed:
             parts += ["### Outputs that drift", _comparisons(failed)]
         parts.append(_folded(f"All {len(document.comparisons)} comparisons", _comparisons(document.comparisons)))
+    if document.drift is not None:
+        told = (
+            f"- **{_text(label)}** {_text(text)}" if label else f"- {_text(text)}" for label, text in drift_lines(document.drift)
+        )
+        parts += ["### Where the difference starts", "\n".join(told)]
     if document.notes:
         parts.append("\n".join(f"- {_text(note)}" for note in document.notes))
     return "\n\n".join(parts) + "\n"

@@ -1,0 +1,208 @@
+"""The operators at which a difference starts: their inputs agree, their outputs do not; and what experiments say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from convkit.reports.drift import Suspect
+from convkit.traces import TracedOperator
+from convkit.validators.agreement import Agreement
+from convkit.validators.alignment import alike
+from convkit.validators.causes import Case, Cause, explained
+from convkit.validators.edges import AlteredEdge, Edges
+from convkit.validators.layouts import solved
+from convkit.validators.operator_kinds import ARRANGING, kind_of
+from convkit.validators.pictures import picture_of
+
+__all__ = ["suspects"]
+
+# Which of several operators that cannot be told apart is likely to be at fault: those with parameters of their own.
+_PARAMETERS = (
+    "conv", "matmul", "gemm", "linear", "fully", "norm", "resize", "upsample", "interpolate", "pad", "pool", "softmax", "gelu",
+    "lstm", "gru", "rnn", "quant", "cast", "einsum", "addmm", "bmm",
+)  # fmt: skip
+_ALTERED = "altered-edge"
+_SWAPPED = "swapped-outputs"
+
+
+def suspects(agreement: Agreement) -> list[Suspect]:
+    """The operators to look at, the most likely first: what experiments convict, then what the graph says."""
+    return _Suspicion(agreement).ranked()
+
+
+@dataclass(frozen=True)
+class _Suspected:
+    operator: TracedOperator
+    suspect: Suspect
+    convicted: bool = False
+
+
+class _Suspicion:
+    def __init__(self, agreement: Agreement) -> None:
+        self._graph = agreement
+        self._edges = Edges(agreement.source, agreement.target, agreement.known, agreement.tolerated)
+
+    def ranked(self) -> list[Suspect]:
+        found: dict[str, _Suspected] = {s.operator.name: s for s in self._swapped_outputs()}
+        for operator, suspect in self._by_the_graph():
+            if operator.name not in found:
+                found[operator.name] = self._tried(operator, suspect)
+        return [s.suspect for s in sorted(found.values(), key=lambda s: not s.convicted)]
+
+    def _by_the_graph(self) -> Iterator[tuple[TracedOperator, Suspect]]:
+        for operator, region in self._suspected():
+            suspect = self._suspect(operator, region)
+            for altered in self._edges.altered(operator, suspect.observed, self._graph.agreeing_readers):
+                if (maker := self._graph.origin(altered.tensor)) is not None:
+                    yield maker, self._altered(maker, operator, altered)
+            if self._only_arranges(operator, suspect) and (maker := self._graph.origin(operator.inputs[0])) is not None:
+                arranged = AlteredEdge(operator.inputs[0], self._graph.known[suspect.observed])
+                yield maker, self._altered(maker, operator, arranged)
+            yield operator, suspect
+
+    def _suspected(self) -> list[tuple[TracedOperator, list[TracedOperator]]]:
+        """The operators at which the difference starts, each with those that it cannot be told apart from."""
+        begins = [
+            operator
+            for operator in self._graph.operators
+            if operator.name not in self._graph.clean
+            and all(self._graph.is_fine(n) for n in operator.inputs)
+            and not all(self._graph.is_fine(n) for n in operator.outputs)
+        ]
+        groups: list[tuple[list[TracedOperator], set[str]]] = []
+        for operator in begins:
+            region = self._hidden_behind(operator)
+            names = {o.name for o in region}
+            for members, known in groups:
+                if names & known:
+                    members += [o for o in region if o.name not in known]
+                    known |= names
+                    break
+            else:
+                groups.append((region, names))
+        order = {o.name: i for i, o in enumerate(self._graph.operators)}
+        found = []
+        for members, _ in groups:
+            ranked = sorted(members, key=lambda o: (-self._likelihood(o), order[o.name]))
+            found += [(operator, members) for operator in ranked]
+        return found
+
+    def _hidden_behind(self, operator: TracedOperator) -> list[TracedOperator]:
+        """An operator and what follows it, up to where the target can be looked into again."""
+        region = [operator]
+        for member in region:
+            for name in member.outputs:
+                if name and name not in self._graph.known:
+                    region += [
+                        r for r in self._graph.readers.get(name, ()) if r not in region and r.name not in self._graph.clean
+                    ]
+        return region
+
+    def _likelihood(self, operator: TracedOperator) -> int:
+        kind = operator.operator.lower()
+        constants = any(n in self._graph.source.tensors and self._graph.source.tensors[n].constant for n in operator.inputs)
+        return 2 * any(p in kind for p in _PARAMETERS) + constants
+
+    def _suspect(self, operator: TracedOperator, region: list[TracedOperator]) -> Suspect:
+        observed = next((n for o in (operator, *region) for n in o.outputs if n in self._graph.known), "")
+        counterpart = self._graph.known.get(observed)
+        errors = [self._graph.known[n].error for n in operator.inputs if n in self._graph.known and self._graph.is_fine(n)]
+        return Suspect(
+            operator.name,
+            operator.operator,
+            operator.place,
+            max(errors, default=0.0),
+            None if counterpart is None else counterpart.error,
+            observed,
+            "" if counterpart is None else counterpart.name,
+            tuple(o.name for o in region),
+        )
+
+    def _altered(self, maker: TracedOperator, reader: TracedOperator, altered: AlteredEdge) -> Suspect:
+        """The suspect that makes what its reader gets changed."""
+        errors = [self._graph.known[n].error for n in maker.inputs if n in self._graph.known and self._graph.is_fine(n)]
+        return Suspect(
+            maker.name,
+            maker.operator,
+            maker.place,
+            max(errors, default=0.0),
+            altered.counterpart.error,
+            altered.tensor,
+            altered.counterpart.name,
+            (maker.name,),
+            f"its result is changed on the way to {reader.name}",
+            _ALTERED,
+        )
+
+    def _tried(self, operator: TracedOperator, suspect: Suspect) -> _Suspected:
+        """The suspect with what experiments say of it, and what its output looks like."""
+        pair = self._pair(suspect)
+        if pair is None:
+            return _Suspected(operator, suspect)
+        suspect = replace(suspect, picture=picture_of(*pair))
+        whole = suspect.observed in operator.outputs and suspect.code != _ALTERED
+        inputs = [self._graph.source.array(n) for n in operator.inputs]
+        found = self._bypassed(operator) or explained(Case(operator.operator, inputs, operator.attributes, *pair, whole=whole))
+        if found is None:
+            return _Suspected(operator, suspect)
+        text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
+        suspect = replace(suspect, cause=text, code=found.code, evidence=found.evidence)
+        return _Suspected(operator, suspect, found.specific and whole)
+
+    def _pair(self, suspect: Suspect) -> tuple[np.ndarray, np.ndarray] | None:
+        """What the source computes, and what the target has in its place, in the source's layout."""
+        expected = self._graph.source.array(suspect.observed) if suspect.counterpart else None
+        got = self._graph.target.array(suspect.counterpart) if suspect.counterpart else None
+        if expected is None or got is None or expected.size != got.size:
+            return None
+        known = self._graph.known.get(suspect.observed)
+        if known is not None and known.name == suspect.counterpart:
+            return expected, known.layout.read(got, expected.shape)
+        found = solved(expected, got)
+        return None if found is None else (expected, found[0].read(got, expected.shape))
+
+    def _bypassed(self, operator: TracedOperator) -> Cause | None:
+        """Whether what reads an operator's result reads one of its inputs instead."""
+        for name in operator.outputs:
+            for reader in self._graph.readers.get(name, ()):
+                observed = self._graph.observed(reader)
+                position = self._edges.bypassed(reader, observed, name, operator)
+                if position is not None:
+                    lost = "the residual is lost" if kind_of(operator.operator) == "add" else "it is left out"
+                    return Cause("dropped", f"{lost}: {reader.name} reads its input {position} instead", "", specific=True)
+        return None
+
+    def _only_arranges(self, operator: TracedOperator, suspect: Suspect) -> bool:
+        """Whether an operator that changes no value stands before a tensor with other values."""
+        if kind_of(operator.operator) not in ARRANGING or not suspect.counterpart:
+            return False
+        return not alike(
+            self._graph.source.tensors[suspect.observed].sketch, self._graph.target.tensors[suspect.counterpart].sketch
+        )
+
+    def _swapped_outputs(self) -> Iterator[_Suspected]:
+        """What makes outputs that stand in each other's place."""
+        for name, mine in self._graph.source.outputs.items():
+            found, maker = self._graph.known.get(mine), self._graph.origin(mine)
+            if found is None or maker is None or found.error <= self._graph.tolerated:
+                continue
+            for other, theirs in self._graph.target.outputs.items():
+                swapped = self._graph.output(mine, theirs) if other != name else None
+                if swapped is not None and swapped.error <= self._graph.tolerated:
+                    suspect = Suspect(
+                        maker.name,
+                        maker.operator,
+                        maker.place,
+                        0.0,
+                        found.error,
+                        mine,
+                        found.name,
+                        (maker.name,),
+                        f"output {name} of the source is output {other} of the target",
+                        _SWAPPED,
+                        f"they agree to {swapped.error:.1e} of scale",
+                    )
+                    yield _Suspected(maker, suspect, convicted=True)
