@@ -236,11 +236,12 @@ class Function(nn.Module):
         lambda x: torch.gather(x, 1, torch.tensor([[2, 0], [1, 1]], dtype=torch.int32)),
         lambda x: torch.log_softmax(x, 1, torch.float64),
         lambda x: F.gelu(x, approximate="tanh"),
+        lambda x: F.batch_norm(x, None, None, training=True),
         lambda x: torch.ops.aten.max_pool2d_with_indices_backward(
             torch.ones(1, 1, 1, 2), x[None, None], [2, 2], [2, 2], [0, 0], [1, 1], True, torch.tensor([[[[3, 2]]]])
         ),
     ],
-    ids=["a copy that does not block", "narrow indices", "float64", "another GELU", "a gradient"],
+    ids=["a copy that does not block", "narrow indices", "float64", "another GELU", "statistics of the batch", "a gradient"],
 )
 def test_what_a_kernel_does_not_take_is_brought_to_what_it_takes(
     function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path

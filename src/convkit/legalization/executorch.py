@@ -153,10 +153,15 @@ def _is_by_error_function(x: torch.Tensor, *, approximate: str = "none") -> bool
     return approximate == "none"
 
 
+def _is_in_evaluation(*args: Any, **__: Any) -> bool:
+    return not args[5]
+
+
 # Kernels that take some dtypes only, and fail at run time with the rest (error 0x12); and a GELU that XNNPACK computes by the
-# error function whichever it is (executorch 1.4.1).
+# error function whichever it is (executorch 1.4.1); and batch norms by the statistics of the batch, which have none.
 _FORMS: Mapping[str, Callable[..., bool]] = {
     "aten._log_softmax.default": _is_not_double,
+    "aten.batch_norm.default": _is_in_evaluation,
     "aten.gather.default": _has_wide_index,
     "aten.gelu.default": _is_by_error_function,
 }
