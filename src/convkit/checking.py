@@ -20,7 +20,7 @@ from convkit.probing.cache import Cache, identity
 from convkit.probing.programs import fingerprint
 from convkit.workers.pool import Answer, WorkerPool
 
-__all__ = ["StaticWalk", "Walk", "check_routes", "convert_step", "judge"]
+__all__ = ["StaticWalk", "Walk", "WholeWalk", "check_routes", "convert_step", "judge"]
 
 
 def judge(
@@ -153,6 +153,13 @@ class Walk:
     def is_taken(self, step: Converter) -> bool:
         """Whether a step is taken to see what the next converter is given."""
         return step.is_importer
+
+
+class WholeWalk(Walk):
+    """The walk that takes every step but the last: what is refused of a model in between, only the next converter knows."""
+
+    def is_taken(self, step: Converter) -> bool:
+        return True
 
 
 class StaticWalk(Walk):

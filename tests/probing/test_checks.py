@@ -94,6 +94,16 @@ def test_the_tables_are_asked_without_a_framework(tmp_path: Path) -> None:
         assert set(quick.running()) == {"onnx"}
 
 
+def test_what_a_later_converter_refuses_is_found_on_every_route(tmp_path: Path, pool: WorkerPool) -> None:
+    """Random numbers: no probe can tell of them, and on the second route only the third converter refuses them."""
+    nodes = [helper.make_node("RandomUniformLike", ["x"], ["r"], name="draw"), helper.make_node("Add", ["x", "r"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [_VALUE("x", 1, [3])], [_VALUE("y", 1, [3])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    found = convkit.check(tmp_path / "m.onnx", "executorch", probe=True, pool=pool)
+    assert not found.ok and len(found.routes) > 1
+    assert any("random" in gap.reason for gap in found.gaps)
+
+
 def test_a_damaged_cache_is_no_cache(tmp_path: Path, cache: Path, model, pool: WorkerPool) -> None:
     source = model("digits_cnn", "onnx")
     first = convkit.check(source, "savedmodel", probe=True, pool=pool)

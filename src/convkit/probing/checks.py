@@ -8,7 +8,7 @@ from pathlib import Path
 
 from convkit import routing, sources
 from convkit.artifact import Artifact, PyTorchSource
-from convkit.checking import Walk
+from convkit.checking import Walk, WholeWalk
 from convkit.components import ONNX_HOST
 from convkit.delegation.shares import Shares, together
 from convkit.events import Event, Observer, ignore
@@ -63,7 +63,7 @@ def probe_routes(
     routes = routing.runnable(routing.chosen(artifact, target, options), options, observe)
     routing.provision_runtimes((artifact.variant, target.default_variant), options, observe)
     source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
-    trials = Walk(source, options, pool, scratch)
+    trials = WholeWalk(source, options, pool, scratch)
     probing = _Probing(trials, target, pool, scratch, options.timeout, observe)
     found: list[tuple[Route, list[Finding] | None]] = []
     for route in routes:
