@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         survey,
         validate,
         validate_in_browser,
+        verify,
         write_report,
     )
     from convkit.artifact import Artifact, ModelInfo
@@ -52,6 +53,7 @@ _HOMES = {
         "survey",
         "validate",
         "validate_in_browser",
+        "verify",
         "write_report",
     ),
     "artifact": ("Artifact", "ModelInfo"),
@@ -105,6 +107,7 @@ __all__ = [
     "survey",
     "validate",
     "validate_in_browser",
+    "verify",
     "write_report",
 ]
 

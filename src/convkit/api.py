@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from convkit.browser.validation import BrowserReport
     from convkit.delegation.shares import Shares
     from convkit.events import Observer
+    from convkit.evidence import Verification
     from convkit.legalization.target import Finding
     from convkit.planner import Route
     from convkit.reduction.repros import Repro
@@ -42,6 +43,7 @@ __all__ = [
     "survey",
     "validate",
     "validate_in_browser",
+    "verify",
     "write_report",
 ]
 
@@ -395,6 +397,58 @@ def validate(
             add_drift(comparison, judged, report, scratch, workers)
     report.source, report.target = str(source or model_factory), str(converted)
     return report
+
+
+def verify(
+    converted: str | Path,
+    source: str | Path | None = None,
+    *,
+    inputs: Inputs | None = None,
+    trust_pickle: bool = False,
+    timeout: float | None = None,
+    pool: WorkerPool | None = None,
+) -> Verification:
+    """Tests the record beside a converted model again: the files' digests, and the comparison, here and now.
+
+    Args:
+        converted: A model that `convert` wrote, with its `.convkit.json` beside it.
+        source: What it was converted from; by default the file of the recorded name beside it.
+        inputs: The real inputs that it was proved on, if it was; generated ones are made again by their recipe.
+        trust_pickle, timeout, pool: As for `convert`.
+
+    Returns:
+        A `convkit.evidence.Verification`: `.ok`, `.failures`, `.changed` versions, `.report`.
+
+    Raises:
+        UsageError: There is no record, or the source is not there.
+        ConvkitError: A model cannot be read or does not run.
+    """
+    from convkit import evidence
+
+    judged = Path(converted)
+    record = evidence.load(judged)
+    # The name comes from a file that anybody may have written: only what lies beside the model is taken.
+    reference = judged.with_name(Path(record.source[0]).name) if source is None else Path(source)
+    for path in (judged, reference):
+        if not path.exists():
+            raise UsageError(f"there is no file {path}", hint="name what it was converted from: --source FILE")
+    failures = evidence.other_files(record, reference, judged)
+    if failures:
+        return evidence.Verification(tuple(failures), {}, None)
+    report = validate(
+        reference,
+        judged,
+        inputs=inputs,
+        tolerance=record.tolerance or None,
+        seeds=record.seeds,
+        trust_pickle=trust_pickle,
+        timeout=timeout,
+        pool=pool,
+    )
+    if report.verdict.value != "proved":
+        failures.append(f"the models do not agree: {report.required:.1e} of scale")
+    failures += evidence.worse_than(record.required, report) if record.required else []
+    return evidence.Verification(tuple(failures), evidence.other_versions(record), report)
 
 
 def validate_in_browser(

@@ -31,6 +31,7 @@ from convkit.reports.schema import Attempt, ConversionReport, Emitted, Stage, Va
 from convkit.sources import Source
 from convkit.staging import Staging, staging
 from convkit.validators.comparison import Comparison, runtime_of
+from convkit.validators.localization import add_drift
 from convkit.workers.pool import WorkerPool
 
 __all__ = ["convert"]
@@ -193,7 +194,10 @@ class _Journey:
     def _validate(self, artifact: Artifact, attempt: Attempt) -> ValidationReport:
         self.observe(Event("validate", artifact, running=True))
         start = time.perf_counter()
-        report, answers = self._comparison().run(artifact, self.area.directory, self.pool)
+        comparison = self._comparison()
+        report, answers = comparison.run(artifact, self.area.directory, self.pool)
+        if report.verdict is Verdict.DRIFT:
+            add_drift(comparison, artifact, report, self.area.directory, self.pool)
         peak = max(a.peak_memory for a in answers)
         attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
         self.observe(Event("validate", report))
@@ -278,10 +282,14 @@ def _drift_message(report: ValidationReport) -> str:
     )
     if output.problem:
         return f"output '{output.name}' ({recipe}): {output.problem}"
-    return (
+    told = (
         f"output '{output.name}' ({recipe}) differs by {output.max_abs:.2g}, that is {output.required:.1e} of its scale; "
         f"the tolerance is {output.allowed:.1e}"
     )
+    if report.drift is not None and report.drift.suspects:
+        first = report.drift.suspects[0]
+        told += f"; it starts at {first.operator} {first.name}" + (f": {first.cause}" if first.cause else "")
+    return told
 
 
 def _summary(errors: list[ConvkitError], report: ConversionReport) -> ConvkitError:

@@ -22,6 +22,7 @@ _VERBS = {
     "convert": "Convert a model and prove the result.",
     "check": "Say which operators block a conversion, before any work.",
     "validate": "Run two models on the same inputs and compare.",
+    "verify": "Test the record of a conversion again, later or elsewhere.",
     "preview": "Show and run a model in a browser.",
     "inspect": "Show what a model file is and holds.",
     "plan": "Show the routes from a model to a format.",

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 Examples:
   convkit validate model.pt2 model.tflite
   convkit validate model.onnx model.tflite --inputs samples.npz --tolerance logits=1e-3
-  convkit validate model.onnx model.tflite --locate
+  convkit validate model.onnx model.tflite --locate --report drift.html
+  convkit validate model.onnx model.tflite --baseline last.json
   convkit validate model.onnx model.tfjs --browser
 
-Exit code 0: they agree. 1: they drift.""",
+Exit code 0: they agree, or with --baseline: no output got worse. 1: they drift, or one got worse.""",
 )
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("converted", type=click.Path(path_type=Path))
@@ -34,6 +35,7 @@ Exit code 0: they agree. 1: they drift.""",
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
 @click.option("--locate/--no-locate", default=None, help="Compare what is inside too; by default when the outputs drift.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report (JSON): fail when an output got worse.")
 @click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm, webgl and webgpu.")
 @common.report_option
 @common.run_options
@@ -47,6 +49,7 @@ def command(
     tolerance: tuple[str, ...],
     seeds: int,
     locate: bool | None,
+    baseline: Path | None,
     browser: bool,
     reports: tuple[Path, ...],
     timeout: float | None,
@@ -54,7 +57,7 @@ def command(
     quiet: bool,
 ) -> int:
     """Run SOURCE and CONVERTED on the same inputs, each in its own runtime, and compare."""
-    from convkit import api
+    from convkit import api, evidence
 
     arguments: dict[str, Any] = {
         "inputs": inputs,
@@ -66,8 +69,12 @@ def command(
         "timeout": timeout,
     }
     common.check_reports(reports)
+    before = None if baseline is None else evidence.baseline(baseline)
+    regressions: list[str] = []
     report: ValidationReport | BrowserReport
     if browser:
+        if before is not None:
+            raise click.UsageError("--baseline is for a comparison of two runtimes")
         if reports:
             raise click.UsageError("--report shows a comparison of two runtimes; --json shows what the browser did")
         report = api.validate_in_browser(source, converted, **arguments)
@@ -76,15 +83,19 @@ def command(
     else:
         report = api.validate(source, converted, locate=locate, **arguments)
         common.write_reports(report, reports)
+        regressions = [] if before is None else evidence.worse_than(before, report)
         shown, absent, failures = [report], [], []
     if as_json:
-        common.emit_json(report.to_json())
+        common.emit_json({**report.to_json(), **({} if before is None else {"regressions": regressions})})
     elif not quiet:
         for validation in shown:
             _show(validation)
         common.lines([("absent", f"{backend}: {why}") for backend, why in absent])
         common.lines([("failed", f"{backend}: {why}") for backend, why in failures])
+        common.lines([("worse", text) for text in regressions])
         common.line("verdict", report.verdict.value)
+    if before is not None:
+        return 1 if regressions else 0
     return 0 if report.verdict.value == "proved" else 1
 
 

@@ -241,7 +241,11 @@ class ConversionReport:
 
     @property
     def verdict(self) -> Verdict:
-        return self.attempts[-1].verdict if self.attempts else Verdict.FAILED
+        """That of the last route; where none led to a file, drift on any of them says more than why the others ended early."""
+        verdicts = [a.verdict for a in self.attempts]
+        if self.artifact is None and Verdict.DRIFT in verdicts and Verdict.PROVED not in verdicts[-1:]:
+            return Verdict.DRIFT
+        return verdicts[-1] if verdicts else Verdict.FAILED
 
     @property
     def validation(self) -> ValidationReport | None:

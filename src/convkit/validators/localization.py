@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def localized(
 
     def traced(side: int) -> Trace:
         (step, tracer), artifact = steps[side], sides[side]
-        directory = scratch / f"trace-{side}"
-        directory.mkdir()
+        directory = Path(tempfile.mkdtemp(prefix="trace-", dir=scratch))
         if step is not None:
             notes.append(f"{artifact.path.name} was looked into through {step.name}: its own runtime hides what is inside")
             request = ConversionRequest(artifact, directory / f"inside{step.target.suffix}", artifact.signature)

@@ -109,7 +109,10 @@ def explained(case: Case) -> Cause | None:
         return None
     with np.errstate(all="ignore"):
         for rank, experiment in sorted(_experiments, key=lambda e: e[0]):
-            found = experiment(case)
+            try:
+                found = experiment(case)
+            except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
+                continue  # it cannot be made with these operands: attributes and shapes come from the model
             if found is not None:
                 return replace(found, specific=rank < OF_VALUES)
     return None
