@@ -165,6 +165,26 @@ class WholeWalk(Walk):
 class StaticWalk(Walk):
     """The walk that asks tables, where there are any, in place of a trial, and does not import what it knows the operators of."""
 
+    def findings(self, route: Route) -> list[Finding] | None:
+        found = super().findings(route)
+        return found if found is None else [*self._refused_at_the_end(route), *found]
+
+    def _refused_at_the_end(self, route: Route) -> list[Finding]:
+        """What the last converter of a route through a hub refuses of an ONNX model, as far as its graph tells."""
+        if self.source.artifact.variant is not Variant.ONNX or len(route.steps) == 1:
+            return []
+        key = (route.steps[-1].target.value,)
+        if key not in self.judged:
+            answer = self.pool.worker(ONNX_HOST).call(
+                "convkit.legalization.onnx.surveying:refusals",
+                {"path": str(self.source.artifact.path), "target": key[0]},
+                stage="check",
+                component=route.steps[-1].name,
+                timeout=self.options.timeout,
+            )
+            self.judged[key] = with_ways_out(map(Finding.from_json, answer.result))
+        return self.judged[key] or []
+
     def asked(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
         if step.static_host is None:
             return self._remembered(step, request)

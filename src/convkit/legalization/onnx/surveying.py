@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from convkit.formats import Variant
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from convkit.legalization.target import Finding
 
-__all__ = ["survey"]
+__all__ = ["refusals", "survey"]
 
 
 def survey(path: Path, target: str) -> list[Finding]:
@@ -33,6 +35,19 @@ def survey(path: Path, target: str) -> list[Finding]:
 
     found = _legalizations()[target](preparation.load(path))
     return [replace(finding, evidence="registry") for finding in found]
+
+
+def refusals(path: str, target: str) -> list[dict[str, Any]]:
+    """What the end of a route refuses of a model at its beginning, whatever comes between, as JSON.
+
+    Args:
+        path: Of the model.
+        target: The variant that the route leads to.
+    """
+    from convkit.legalization.onnx import executorch, preparation
+
+    found = executorch.refusals(preparation.load(Path(path))) if target == Variant.PTE.value else []
+    return [finding.to_json() for finding in found]
 
 
 def _legalizations() -> dict[str, Callable[[ir.Model], list[Finding]]]:
