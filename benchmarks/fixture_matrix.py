@@ -60,13 +60,23 @@ def loading(name: str, variant: str, spec: str) -> dict[str, object]:
     return {"input_specs": [spec]} if variant in {"traced.pt", "scripted.pt"} else {}
 
 
+_FOR_STATE = {"torch-tensorflow"}
+"""Converters for models that keep state, which the shipped ones do not."""
+
+
 def routes(source: convkit.Variant, target: str) -> list[Route]:
     """The routes that can run and have at most two steps, not counting steps within the source's format."""
     try:
         found = plan_routes(source, convkit.Format(target))
     except convkit.ConvkitError:
         return []
-    return [r for r in found if not r.obstacles and sum(s.target.format is not source.format for s in r.steps) <= 2]
+    return [
+        route
+        for route in found
+        if not route.obstacles
+        and sum(step.target.format is not source.format for step in route.steps) <= 2
+        and _FOR_STATE.isdisjoint(route.names)
+    ]
 
 
 def accuracy(artifact: Artifact, output: str, scratch: Path, pool: WorkerPool) -> float:

@@ -21,7 +21,7 @@ def test_a_function_says_which_nodes_it_does_not_accept() -> None:
 
     assert operator.refusal(_node(size=5), 3) == "too large"
     assert operator.refusal(_node(size=4), 3) is None
-    assert operator.refusal(_node(), 2) == "the Test importer has no Thing in opset 2"
+    assert operator.refusal(_node(), 2) == "the Test importer has no Thing in opset 2, only from 3 on"
     assert "attribute other" in str(operator.refusal(_node(other=1), 3))
 
 

@@ -290,7 +290,8 @@ def _deletion(names: Sequence[str], indent: int) -> list[str]:
 def _told(node: torch.fx.Node) -> str:
     """Where a node is from, for a comment: names come from files, so nothing in them may end the line."""
     place = place_of(node)
-    line = "" if place.line.startswith("<") else place.line
+    # The file's name will do: where it lies on the exporter's disk is nobody's business.
+    line = "" if place.line.startswith("<") else place.line.replace("\\", "/").rpartition("/")[2]
     return printable(f"{place.module} ({line})" if place.module and line else place.module or line)
 
 
