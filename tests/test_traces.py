@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convkit.traces import Recorder, Trace, TracedOperator, sketch_of
+from convkit.traces import Recorder, Trace, TracedOperator, fetched, sketch_of
 
 
 @pytest.fixture
@@ -64,3 +64,15 @@ def test_a_sketch_of_what_is_not_finite():
     assert (sketch.size, sketch.finite, sketch.low, sketch.high) == (4, 2, 1.0, 3.0)
     assert sketch_of(np.array([np.nan], np.float32)).finite == 0
     assert np.isfinite(sketch_of(np.array([3e38, -3e38], np.float32)).rms)
+
+
+def test_tensors_are_fetched_a_few_at_a_time_within_a_budget():
+    asked = []
+
+    def fetch(names):
+        asked.append(len(names))
+        return [(str(n), np.zeros(256, np.uint8)) for n in names]
+
+    found = dict(fetched(list(range(100)), fetch, budget=2570))
+    assert list(found) == [str(n) for n in range(100)]
+    assert asked[0] == 8 and set(asked[1:-1]) == {10}

@@ -7,18 +7,20 @@ time, on both sides of a comparison. What matching needs of all tensors at once 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Recorder", "Sketch", "Trace", "TracedOperator", "TracedTensor", "sketch_of"]
+__all__ = ["Recorder", "Sketch", "Trace", "TracedOperator", "TracedTensor", "fetched", "sketch_of"]
 
 _INDEX = "trace.json"
 _VALUES = "values.bin"
 _ALIGNMENT = 64
+_FIRST_FEW = 8
+Wanted = TypeVar("Wanted")
 _LARGEST_CONSTANT = 1 << 23
 """Bytes up to which weights are recorded: what a cause is told from, at the operator that is to blame."""
 
@@ -160,6 +162,25 @@ class Recorder:
             **self._edges,
         }
         (self._directory / _INDEX).write_text(json.dumps(index))
+
+
+def fetched(
+    wanted: Sequence[Wanted], fetch: Callable[[Sequence[Wanted]], Sequence[tuple[str, np.ndarray]]], budget: int = 256 << 20
+) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors of a runtime that hands out what it is asked for, a few per run.
+
+    Args:
+        wanted: What to ask for, in an order in which it is computed.
+        fetch: Runs the model, and returns names and values of some of it.
+        budget: Bytes of tensors in memory at a time, as far as the ones before tell how large those behind are.
+    """
+    count = _FIRST_FEW
+    while wanted:
+        chosen, wanted = wanted[:count], wanted[count:]
+        found = fetch(chosen)
+        yield from found
+        mean = sum(array.nbytes for _, array in found) // max(1, len(found)) + 1
+        count = max(1, min(4 * count, budget // mean))
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ for. What runs inside a loop or a branch is one operator here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import Artifact
 from convkit.components import Host, Tracer
 from convkit.errors import ConversionError
 from convkit.formats import Variant
-from convkit.traces import Recorder, TracedOperator
+from convkit.traces import Recorder, TracedOperator, fetched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,9 +26,6 @@ TRACER = Tracer(
     variants=(Variant.ONNX,),
     host=Host(group="onnxruntime", preload=("numpy", "onnxruntime", "onnx"), packages=("onnxruntime", "onnx")),
 )
-
-_BUDGET = 256 << 20
-"""Bytes of fetched values in memory at a time."""
 
 
 def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder) -> None:
@@ -127,17 +124,15 @@ def _values(artifact: Artifact, model: onnx.ModelProto, feeds: Mapping[str, np.n
     session = _session(artifact, model)
     taken = {i.name for i in session.get_inputs()}
     given = {name: array for name, array in feeds.items() if name in taken}
-    count = 8
-    while wanted:
-        names, wanted = wanted[:count], wanted[count:]
+
+    def fetch(names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
         try:
-            results = session.run(names, given)
+            results = session.run(list(names), given)
         except Exception as error:  # its exceptions have no common base
             raise _failure(f"ONNX Runtime failed to run {artifact.path.name} with all its values as outputs: {error}") from error
-        arrays = [(n, a) for n, a in zip(names, results, strict=True) if isinstance(a, np.ndarray)]
-        yield from arrays
-        mean = max(1, sum(a.nbytes for _, a in arrays)) // max(1, len(arrays)) + 1
-        count = max(1, min(4 * count, _BUDGET // mean))
+        return [(n, a) for n, a in zip(names, results, strict=True) if isinstance(a, np.ndarray)]
+
+    return fetched(wanted, fetch)
 
 
 def _session(artifact: Artifact, model: onnx.ModelProto) -> Any:

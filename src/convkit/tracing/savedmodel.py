@@ -6,14 +6,14 @@ inside a loop or a branch is one operator here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import Artifact
 from convkit.components import Host, Tracer
 from convkit.errors import ConversionError
 from convkit.formats import Variant
-from convkit.traces import Recorder, TracedOperator
+from convkit.traces import Recorder, TracedOperator, fetched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,6 @@ TRACER = Tracer(
     host=Host(group="tensorflow", preload=("tensorflow",), packages=("tensorflow",)),
 )
 
-_BUDGET = 256 << 20
-"""Bytes of fetched tensors in memory at a time."""
 _SILENT = {"NoOp", "Placeholder", "Assert"}
 
 
@@ -92,10 +90,9 @@ def _attributes(operator: Any) -> dict[str, Any]:
 def _values(frozen: Any, tensors: list[Any], given: list[Any]) -> Iterator[tuple[str, np.ndarray]]:
     """The graph's tensors in its order, a few per run; resources and variants have no values."""
     wanted = [t for t in tensors if t.dtype.name not in {"resource", "variant", "string"}]
-    count = 8
-    while wanted:
-        chosen, wanted = wanted[:count], wanted[count:]
-        results = [r.numpy() for r in frozen.prune(frozen.inputs, chosen)(*given)]
-        yield from ((t.name, a) for t, a in zip(chosen, results, strict=True))
-        mean = sum(a.nbytes for a in results) // len(results) + 1
-        count = max(1, min(4 * count, _BUDGET // mean))
+
+    def fetch(chosen: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
+        results = frozen.prune(frozen.inputs, list(chosen))(*given)
+        return [(t.name, r.numpy()) for t, r in zip(chosen, results, strict=True)]
+
+    return fetched(wanted, fetch)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import Artifact
 from convkit.components import Host, Tracer
 from convkit.formats import Variant
-from convkit.traces import Recorder, TracedOperator
+from convkit.traces import Recorder, TracedOperator, fetched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ TRACER = Tracer(
 )
 
 _BUDGET = 128 << 20
-"""Bytes of fetched tensors in memory at a time."""
+"""Bytes of tensors on their way from Node at a time."""
 _SILENT = {"NoOp", "Placeholder", "PlaceholderWithDefault"}
 
 
@@ -48,7 +48,7 @@ def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder)
         record.tensor(_plain(own), feeds[name])
     constant = {n["name"] for n in nodes if n["op"] == "Const"}
     wanted = [o for n in nodes for o in outputs.get(n["name"], [n["name"]])]
-    for name, array in _values(session, feeds, wanted):
+    for name, array in fetched(wanted, lambda names: [*session.intermediates(feeds, names).items()], _BUDGET):
         record.tensor(name, array, constant=name in constant)
     for name, array in session.run(feeds).items():
         record.tensor(_plain(pairs["outputs"][name]), array)  # TF.js may know an output by its key in the signature
@@ -74,13 +74,3 @@ def _outputs_used(nodes: list[dict[str, Any]]) -> dict[str, list[str]]:
 def _operator(node: Mapping[str, Any], outputs: Mapping[str, list[str]]) -> TracedOperator:
     inputs = tuple(_plain(n) for n in node.get("input", ()) if not n.startswith("^"))
     return TracedOperator(node["name"], node["op"], inputs, tuple(outputs[node["name"]]))
-
-
-def _values(session: Any, feeds: Mapping[str, np.ndarray], wanted: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    count = 8
-    while wanted:
-        names, wanted = wanted[:count], wanted[count:]
-        results = session.intermediates(feeds, names)
-        yield from results.items()
-        mean = sum(a.nbytes for a in results.values()) // max(1, len(results)) + 1
-        count = max(1, min(4 * count, _BUDGET // mean))
