@@ -19,6 +19,8 @@ __all__ = ["Agreement"]
 
 _SMALL = 16
 """Elements of integers up to which they are sizes."""
+_EVIDENCE = ("name", "structure", "position")
+"""From the strongest to the weakest."""
 
 
 class Agreement:
@@ -137,7 +139,7 @@ class Agreement:
     def _pair_drifted(self) -> None:
         """Counterparts of what differs; where several tensors want the same one, the nearest has it."""
         taken = {c.name for c in self.known.values() if c.error <= self.tolerated}
-        wanted: list[tuple[bool, float, str, Counterpart]] = []
+        wanted: list[tuple[int, float, str, Counterpart]] = []
         known = {name: {counterpart.name} for name, counterpart in self.known.items()}
         for operator in self.operators:
             read = [known[n] for n in operator.inputs if known.get(n)]
@@ -149,7 +151,7 @@ class Agreement:
                     found = self._aligner.behind(operator, name, read, taken, self._layout_before(operator))
                 # A mere resemblance counts for the most alike alone: what is fused must not get its neighbour's counterpart.
                 likely = [c for c in found if c.evidence != "position"] or found[:1]
-                wanted += [(c.evidence == "position", min(c.unlikeness, 1e30), name, c) for c in likely]
+                wanted += [(_EVIDENCE.index(c.evidence), min(c.unlikeness, 1e30), name, c) for c in likely]
                 # Where there is none, or not for certain, those before it stand in: the target may have fused the two.
                 known[name] = {found[0].name} if found else set()
                 if not found or found[0].evidence == "position":

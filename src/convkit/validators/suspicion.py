@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from convkit.traces import TracedOperator
 from convkit.validators.agreement import Agreement
 from convkit.validators.alignment import alike
 from convkit.validators.causes import Case, Cause, explained
+from convkit.validators.causes.operands import FUNCTIONS
 from convkit.validators.edges import AlteredEdge, Edges
 from convkit.validators.layouts import solved
 from convkit.validators.operator_kinds import ARRANGING, kind_of
@@ -143,14 +144,30 @@ class _Suspicion:
         if pair is None:
             return _Suspected(operator, suspect)
         suspect = replace(suspect, picture=picture_of(*pair))
-        whole = suspect.observed in operator.outputs and suspect.code != _ALTERED
         inputs = [self._graph.source.array(n) for n in operator.inputs]
-        found = self._bypassed(operator) or explained(Case(operator.operator, inputs, operator.attributes, *pair, whole=whole))
+        case = Case(operator.operator, inputs, operator.attributes, *pair, whole=False)
+        if suspect.code != _ALTERED:
+            own, then = self._up_to(operator, suspect.observed)
+            if own is not None:
+                case = replace(case, expected=own, then=then, whole=True)
+        found = self._bypassed(operator) or explained(case)
         if found is None:
             return _Suspected(operator, suspect)
         text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
         suspect = replace(suspect, cause=text, code=found.code, evidence=found.evidence)
-        return _Suspected(operator, suspect, found.specific and whole)
+        return _Suspected(operator, suspect, found.specific and case.whole)
+
+    def _up_to(
+        self, operator: TracedOperator, observed: str
+    ) -> tuple[np.ndarray | None, Callable[[np.ndarray], np.ndarray] | None]:
+        """An operator's own output, and the activation between it and what can be seen; no output where more lies between."""
+        if observed in operator.outputs:
+            return self._graph.source.array(observed), None
+        readers = self._graph.readers.get(operator.outputs[0], ()) if operator.outputs else ()
+        if len(readers) != 1 or observed not in readers[0].outputs or len(readers[0].inputs) != 1:
+            return None, None
+        function = FUNCTIONS.get(kind_of(readers[0].operator))
+        return (None, None) if function is None else (self._graph.source.array(operator.outputs[0]), function)
 
     def _pair(self, suspect: Suspect) -> tuple[np.ndarray, np.ndarray] | None:
         """What the source computes, and what the target has in its place, in the source's layout."""

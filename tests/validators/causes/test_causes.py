@@ -172,3 +172,24 @@ def test_other_pooling():
     assert code("AveragePool", [x.numpy()], mean, highest) == "pooling"
     counted, not_counted = (torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=c) for c in (True, False))
     assert code("AveragePool", [x.numpy()], counted, not_counted) == "pooling"
+
+
+def test_weights_behind_an_activation():
+    """The target shows the output of a convolution only behind the relu that is fused with it."""
+    x, w = floats(2, 4, 9, 9), floats(6, 4, 3, 3)
+    how = {"pads": [1, 1, 1, 1], "strides": [1, 1], "dilations": [1, 1], "group": 1}
+
+    def conv(weight):
+        return convolved(x, weight, (1, 1), (1, 1), ((1, 1), (1, 1))).astype(np.float32)
+
+    got = FUNCTIONS["relu"](conv(w[:, :, ::-1, ::-1])).astype(np.float32)
+    found = explained(Case("Conv", [x, w], how, conv(w), got, then=FUNCTIONS["relu"]))
+    assert found.code == "flipped-kernel" and found.specific
+    got = FUNCTIONS["relu"](conv(w)).astype(np.float32)
+    got[:, 2] *= 1.5
+    assert explained(Case("Conv", [x, w], how, conv(w), got, then=FUNCTIONS["relu"])).code == "channel-scale"
+
+
+def test_an_experiment_that_cannot_be_made_is_none():
+    x, w = floats(2, 4, 9, 9), floats(6, 4, 3, 3)
+    assert code("Conv", [x, w], floats(2, 6, 9, 9), floats(2, 6, 9, 9), pads=[1], strides="odd") == ""

@@ -49,6 +49,7 @@ class Case:
         got: What the target has in its place, in the source's layout.
         whole: Whether `expected` is the operator's own output; else it is that of an operator behind it, or what a
             reader gets.
+        then: What is done to the operator's output before the target can be looked into: `got` is what comes of that.
     """
 
     operator: str
@@ -57,21 +58,25 @@ class Case:
     expected: np.ndarray
     got: np.ndarray
     whole: bool = True
+    then: Callable[[np.ndarray], np.ndarray] | None = None
     kind: str = field(init=False)
     scale: float = field(init=False)
     error: float = field(init=False)
 
     def __post_init__(self) -> None:
+        shown = self.shown(self.expected)
         object.__setattr__(self, "kind", kind_of(self.operator))
-        finite = self.expected[np.isfinite(self.expected)] if self.expected.dtype.kind == "f" else self.expected
-        object.__setattr__(self, "scale", float(np.abs(finite).max(initial=0.0)))
-        object.__setattr__(self, "error", difference(self.expected, self.got, self.scale))
+        object.__setattr__(self, "scale", _scale_of(shown))
+        object.__setattr__(self, "error", difference(shown, self.got, self.scale))
+
+    def shown(self, output: np.ndarray) -> np.ndarray:
+        """What can be seen of an output of the operator."""
+        return output if self.then is None else self.then(output)
 
     def left(self, supposed: np.ndarray) -> float:
         """The difference that remains between what the target has and what was supposed, as a share of the scale."""
-        if supposed.shape != self.got.shape:
-            return float("inf")
-        return difference(np.asarray(supposed), self.got, self.scale)
+        seen = self.shown(np.asarray(supposed))
+        return float("inf") if seen.shape != self.got.shape else difference(seen, self.got, self.scale)
 
     def explains(self, supposed: np.ndarray) -> bool:
         """Whether a supposition makes the difference go away."""
@@ -80,13 +85,18 @@ class Case:
 
     def reproduces(self, computed: np.ndarray) -> bool:
         """Whether a computation of ours is what the source computes; an experiment with it means nothing otherwise."""
-        return computed.shape == self.expected.shape and difference(computed, self.expected, self.scale) <= max(
-            1e-5, _CERTAIN * min(self.error, 0.1)
-        )
+        if computed.shape != self.expected.shape:
+            return False
+        return difference(computed, self.expected, _scale_of(self.expected)) <= max(1e-5, _CERTAIN * min(self.error, 0.1))
 
     def evidence(self, supposed: np.ndarray) -> str:
         """The figures of an experiment."""
         return f"supposing so leaves {self.left(supposed):.1e} of scale of the {self.error:.1e}"
+
+
+def _scale_of(array: np.ndarray) -> float:
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return float(np.abs(finite).max(initial=0.0))
 
 
 Experiment = Callable[[Case], Cause | None]
@@ -107,10 +117,12 @@ def explained(case: Case) -> Cause | None:
     """The first cause whose experiment succeeds; None where none does."""
     if not case.error > 0:
         return None
+    # What looks at values only takes them as they can be seen.
+    seen = case if case.then is None else replace(case, expected=case.shown(case.expected), then=None, whole=False)
     with np.errstate(all="ignore"):
         for rank, experiment in sorted(_experiments, key=lambda e: e[0]):
             try:
-                found = experiment(case)
+                found = experiment(case if rank < OF_VALUES else seen)
             except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError):
                 continue  # it cannot be made with these operands: attributes and shapes come from the model
             if found is not None:

@@ -38,7 +38,7 @@ class Replay:
         if not self.channels:
             return case
         there = (slice(None),) * self.axis + (slice(self.channels),)
-        return Case(case.operator, case.inputs, case.attributes, case.expected[there], case.got[there])
+        return Case(case.operator, case.inputs, case.attributes, case.expected[there], case.got[there], then=case.then)
 
     def reproduces(self, case: Case) -> bool:
         """Whether it is what the source computes."""

@@ -20,7 +20,7 @@ def other_padding(case: Case) -> Cause | None:
     if not case.whole or case.kind != "convolution" or not any(r.reproduces(case) for r in replays(case)):
         return None
     for words, attributes in _other_pads(case):
-        changed = Case(case.operator, case.inputs, attributes, case.expected, case.got)
+        changed = Case(case.operator, case.inputs, attributes, case.expected, case.got, then=case.then)
         for replay in replays(changed):
             supposed = replay.compute(replay.weight)
             if supposed.shape == _shape(replay, case) and replay.explains(case, supposed):
@@ -58,7 +58,9 @@ def _other_pads(case: Case) -> Iterator[tuple[str, dict[str, object]]]:
 def other_pooling(case: Case) -> Cause | None:
     """Max for average, or the padding counted in an average."""
     x = next((a for a in case.inputs if a is not None), None)
-    if not case.whole or case.kind not in {"max pool", "average pool"} or x is None or x.ndim != case.expected.ndim:
+    if not case.whole or case.then is not None or case.kind not in {"max pool", "average pool"}:
+        return None
+    if x is None or x.ndim != case.expected.ndim:
         return None
     low, high = float(x.min()), float(x.max())
     larger = case.got >= case.expected - 1e-5 * case.scale
