@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convkit.api import CheckResult
 from convkit.artifact import Artifact
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
@@ -15,6 +14,7 @@ from convkit.reports.drift import DriftReport, OperatorDrift, Picture, Suspect
 from convkit.reports.graphs import Node
 from convkit.reports.schema import Attempt, ConversionReport, OutputMetrics, SetResult, Stage, Tolerance, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
+from convkit.results import CheckResult
 from convkit.signature import Signature, TensorSpec
 
 HOSTILE = '<img src=x onerror="document.title=1">|`*x*`\x01\'&'

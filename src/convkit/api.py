@@ -5,15 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit.arguments import Inputs, compared, materialised, pytorch_source, tolerances
-from convkit.artifact import Artifact, ModelInfo, PyTorchSource
+from convkit.artifact import ModelInfo, PyTorchSource
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant, parse_format
 from convkit.options import ConvertOptions
+from convkit.results import CheckResult, ConversionResult
 from convkit.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 
     from convkit.browser.preview import Preview
     from convkit.browser.validation import BrowserReport
-    from convkit.delegation.shares import Shares
     from convkit.events import Observer
     from convkit.evidence import Verification
-    from convkit.legalization.target import Finding
     from convkit.planner import Route
     from convkit.reduction.repros import Repro
-    from convkit.reports.schema import ConversionReport, ValidationReport, Verdict
+    from convkit.reports.schema import ConversionReport, ValidationReport
     from convkit.surveys import Survey
     from convkit.workers.pool import WorkerPool
 
@@ -46,71 +44,6 @@ __all__ = [
     "verify",
     "write_report",
 ]
-
-
-@dataclass(frozen=True)
-class ConversionResult:
-    """What a conversion came to.
-
-    Attributes:
-        artifact: The converted model: `.path`, `.format`, `.signature`.
-        verdict: "proved", "drift" (with `allow_drift`) or "unvalidated" (with `validate=False`).
-        report: The full record, also written to `<output>.convkit.json`.
-        emitted: The files that `emit` asked for.
-    """
-
-    artifact: Artifact
-    verdict: Verdict
-    report: ConversionReport
-    emitted: tuple[Path, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether the conversion is proved."""
-        return self.verdict.value == "proved"
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """What the routes say of a model's operators, before any conversion.
-
-    Attributes:
-        routes: Per runnable route its findings; None where its first converter cannot tell in advance.
-        source, target: The model's name, and the format's.
-        delegation: With probes: what XNNPACK has of the operators, each alone.
-    """
-
-    routes: list[tuple[Route, list[Finding] | None]] = field(default_factory=list)
-    source: str = ""
-    target: str = ""
-    delegation: Shares | None = None
-
-    @property
-    def gaps(self) -> list[Finding]:
-        """The gaps of the best route: of that with the fewest."""
-        from convkit.surveys import best, gaps_of
-
-        return gaps_of(best(self))
-
-    @property
-    def ok(self) -> bool:
-        """Whether some route has no gap."""
-        from convkit.legalization.target import Verdict as Legality
-
-        return any(all(f.verdict is not Legality.GAP for f in found or []) for _, found in self.routes)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": 1,
-            "ok": self.ok,
-            "source": self.source,
-            "target": self.target,
-            "delegation": None if self.delegation is None else self.delegation.to_json(),
-            "routes": [
-                {"route": r.names, "findings": None if found is None else [f.to_json() for f in found]}
-                for r, found in self.routes
-            ],
-        }
 
 
 def convert(

@@ -12,7 +12,7 @@ from convkit.formats import Format
 from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
-    from convkit.api import CheckResult
+    from convkit.results import CheckResult
 
 __all__ = ["Blocker", "Survey", "best", "gaps_of", "model_files", "surveyed"]
 

@@ -10,7 +10,7 @@ import click
 from convkit.cli import common
 
 if TYPE_CHECKING:
-    from convkit.api import CheckResult
+    from convkit.results import CheckResult
     from convkit.surveys import Survey
 
 _MARKS = {"legal": "ok", "rewritten": "rewritten", "gap": "GAP"}
