@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from convkit.validators.alignment import alike
 from convkit.validators.causes import Case, Cause, explained
 from convkit.validators.causes.operands import FUNCTIONS
 from convkit.validators.edges import AlteredEdge, Edges
-from convkit.validators.layouts import solved
+from convkit.validators.layouts import layouts, solved
 from convkit.validators.operator_kinds import ARRANGING, kind_of
 from convkit.validators.pictures import picture_of
 
@@ -27,6 +28,8 @@ _PARAMETERS = (
 )  # fmt: skip
 _ALTERED = "altered-edge"
 _SWAPPED = "swapped-outputs"
+_LAYOUTS = 6
+"""Up to how many layouts are tried."""
 
 
 def suspects(agreement: Agreement) -> list[Suspect]:
@@ -150,12 +153,25 @@ class _Suspicion:
             own, then = self._up_to(operator, suspect.observed)
             if own is not None:
                 case = replace(case, expected=own, then=then, whole=True)
-        found = self._bypassed(operator) or explained(case)
+        found = self._bypassed(operator) or explained(case) or self._in_another_layout(case, suspect)
         if found is None:
             return _Suspected(operator, suspect)
         text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
         suspect = replace(suspect, cause=text, code=found.code, evidence=found.evidence)
         return _Suspected(operator, suspect, found.specific and case.whole)
+
+    def _in_another_layout(self, case: Case, suspect: Suspect) -> Cause | None:
+        """What experiments say of the target's tensor in other layouts: where axes are of one size, a wrong tensor does not
+        tell in which it is.
+        """
+        got = self._graph.target.array(suspect.counterpart)
+        if got is None or not case.whole:
+            return None
+        for layout in islice(layouts(case.got.shape, got.shape), _LAYOUTS):
+            found = explained(replace(case, got=layout.read(got, case.got.shape)))
+            if found is not None and found.specific:
+                return found
+        return None
 
     def _up_to(
         self, operator: TracedOperator, observed: str
