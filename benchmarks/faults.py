@@ -35,6 +35,13 @@ class Editor:
                 return numpy_helper.to_array(value.t) if value.name == "value" else None
         return None
 
+    def float_weight(self, node: NodeProto, operators: set[str]) -> np.ndarray | None:
+        """The float32 weights of a node of one of these operators."""
+        if node.op_type not in operators or len(node.input) < 2:
+            return None
+        weight = self.weight(node.input[1])
+        return weight if weight is not None and weight.dtype == np.float32 else None
+
     def replace(self, node: NodeProto, position: int, array: np.ndarray) -> None:
         """Gives one input of a node another constant; others that read the old one keep it."""
         name = f"planted_{next(self._numbers)}"
@@ -171,10 +178,8 @@ def half_overflow(editor: Editor, node: NodeProto) -> bool:
 
 def corrupted_weight(editor: Editor, node: NodeProto) -> bool:
     """One element of the weights is wrong."""
-    if node.op_type not in {"Gemm", "Conv", "MatMul"} or len(node.input) < 2:
-        return False
-    weight = editor.weight(node.input[1])
-    if weight is None or weight.dtype != np.float32:
+    weight = editor.float_weight(node, {"Gemm", "Conv", "MatMul"})
+    if weight is None:
         return False
     weight = weight.copy()
     weight.reshape(-1)[weight.size // 3] += 3 * np.abs(weight).max()
@@ -289,10 +294,8 @@ def wrong_pooling(editor: Editor, node: NodeProto) -> bool:
 
 def coarse_weights(editor: Editor, node: NodeProto) -> bool:
     """Weights with the eight bits of bfloat16."""
-    if node.op_type not in {"Gemm", "Conv", "MatMul"} or len(node.input) < 2:
-        return False
-    weight = editor.weight(node.input[1])
-    if weight is None or weight.dtype != np.float32:
+    weight = editor.float_weight(node, {"Gemm", "Conv", "MatMul"})
+    if weight is None:
         return False
     bits = (weight.view(np.uint32) + np.uint32(0x8000)) & np.uint32(0xFFFF0000)
     editor.replace(node, 1, bits.view(np.float32))
@@ -341,10 +344,8 @@ def swapped_gates(editor: Editor, node: NodeProto) -> bool:
 
 def wrong_channel_scale(editor: Editor, node: NodeProto) -> bool:
     """One output channel dequantized by another channel's scale."""
-    if node.op_type not in {"Gemm", "Conv"} or len(node.input) < 2:
-        return False
-    weight = editor.weight(node.input[1])
-    if weight is None or weight.dtype != np.float32:
+    weight = editor.float_weight(node, {"Gemm", "Conv"})
+    if weight is None:
         return False
     weight = weight.copy()
     weight[weight.shape[0] // 2] *= 1.3

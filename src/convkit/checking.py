@@ -210,12 +210,4 @@ class StaticWalk(Walk):
             return super().asked(step, request)
         cache = Cache.of(identity(source.variant, Route((step,)), step.target.format))
         key = f"check-{fingerprint(source.path)}"
-        kept = cache.get(key)
-        try:
-            if kept is not None:
-                return None if kept["findings"] is None else [Finding.from_json(f) for f in kept["findings"]]
-        except (LookupError, TypeError, ValueError):  # damaged
-            pass
-        findings = super().asked(step, request)
-        cache.put(key, {"findings": None if findings is None else [f.to_json() for f in findings]})
-        return findings
+        return cache.findings(key, lambda: super(StaticWalk, self).asked(step, request))

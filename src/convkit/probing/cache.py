@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,7 @@ from typing import Any
 from convkit import __version__
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant
+from convkit.legalization.target import Finding
 from convkit.planner import Route
 from convkit.registry import host_versions, runtime_for
 from convkit.workers.locations import cache_directory, made
@@ -58,6 +59,18 @@ class Cache:
         with suppress(OSError):
             beside.write_text(json.dumps(dict(data)), encoding="utf-8")
             beside.replace(self.directory / f"{digest}.json")
+
+    def findings(self, key: str, ask: Callable[[], list[Finding] | None]) -> list[Finding] | None:
+        """Findings under a key: kept ones, else those that are asked for now, which are kept."""
+        kept = self.get(key)
+        try:
+            if kept is not None:
+                return None if kept["findings"] is None else [Finding.from_json(f) for f in kept["findings"]]
+        except (LookupError, TypeError, ValueError):  # damaged
+            pass
+        found = ask()
+        self.put(key, {"findings": None if found is None else [f.to_json() for f in found]})
+        return found
 
 
 def identity(source: Variant, route: Route, target: Format) -> str:

@@ -120,15 +120,12 @@ class _Probing:
 
     def _whole(self, route: Route, structure: str, cache: Cache) -> list[Finding] | None:
         """The trial of the whole model; known where a model of the same structure has been tried with made-up inputs."""
-        key = f"model-{structure}" if self.trials.source.given is None else ""
-        if key and (kept := cache.get(key)) is not None and "findings" in kept:
-            found = kept["findings"]
-            return None if found is None else [Finding.from_json(f) for f in found]
-        self.observe(Event("probe", "the model as a whole", running=True))
-        findings = self.trials.findings(route)
-        if key:
-            cache.put(key, {"findings": None if findings is None else [f.to_json() for f in findings]})
-        return findings
+
+        def tried() -> list[Finding] | None:
+            self.observe(Event("probe", "the model as a whole", running=True))
+            return self.trials.findings(route)
+
+        return tried() if self.trials.source.given is not None else cache.findings(f"model-{structure}", tried)
 
     def _outcomes(self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache) -> dict[str, Outcome]:
         """The verdicts by digest: known ones, and those of probes that are made now."""

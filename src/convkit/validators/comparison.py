@@ -96,7 +96,7 @@ class Comparison:
         signature = self.source.signature
         assert signature is not None
         info = readers.inspect(target.path)
-        target = self.as_compared(target)
+        target = target.with_signature(_aligned(signature, info.signature))
         sides = (runtime_of(self.source.variant), self.runtime or runtime_of(target.variant))
         trials = _trials(self._input_sets(signature, info), scratch)
         # The source runs on the perturbed inputs too: how far it moves is its own noise.

@@ -9,7 +9,7 @@ import numpy as np
 
 from convkit.traces import Trace, TracedOperator
 from convkit.validators.alignment import Counterpart
-from convkit.validators.layouts import difference, solved
+from convkit.validators.layouts import difference, scale_of, solved
 from convkit.validators.operator_kinds import ARRANGING, family_of, kind_of
 
 __all__ = ["AlteredEdge", "Edges"]
@@ -57,7 +57,7 @@ class Edges:
         other = self._counterpart_of(operator, observed)
         if other is None:
             return
-        read = [n for n in other.inputs if n in self._target.tensors and not self._target.tensors[n].constant]
+        read = self._computed_inputs(other)
         for name in operator.inputs:
             tensor = self._source.tensors.get(name)
             expected = self._source.array(name)
@@ -88,7 +88,7 @@ class Edges:
         wanted = self._source.array(name)
         if other is None or wanted is None or kind_of(maker.operator) in ARRANGING:
             return None
-        read = [n for n in other.inputs if n in self._target.tensors and not self._target.tensors[n].constant]
+        read = self._computed_inputs(other)
         if any(self._equals(wanted, n) for n in read):
             return None
         for position, given in enumerate(maker.inputs):
@@ -97,6 +97,10 @@ class Edges:
                 # The reader may read that input by right as well.
                 return None if given in reader.inputs else position
         return None
+
+    def _computed_inputs(self, operator: TracedOperator) -> list[str]:
+        """What an operator of the target reads beside constants."""
+        return [n for n in operator.inputs if n in self._target.tensors and not self._target.tensors[n].constant]
 
     def _equals(self, expected: np.ndarray, theirs: str) -> bool:
         found = self._compared(expected, theirs)
@@ -121,8 +125,8 @@ class Edges:
         found = None if got is None or got.size != expected.size else solved(expected, got)
         if got is None or found is None:
             return None
-        scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-        return Counterpart(name, found[0], difference(expected, found[0].read(got, expected.shape), scale), "position")
+        error = difference(expected, found[0].read(got, expected.shape), scale_of(expected))
+        return Counterpart(name, found[0], error, "position")
 
     def _is_another_input(self, operator: TracedOperator, name: str, theirs: str) -> bool:
         """Whether a tensor of the target equals another input of the operator than that of this name."""

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-__all__ = ["Layout", "difference", "layouts", "solved"]
+__all__ = ["Layout", "difference", "layouts", "scale_of", "solved"]
 
 _SAMPLE = 4096
 _LARGEST_RANK = 6
@@ -104,6 +104,11 @@ def _unlikeness(expected: np.ndarray, got: np.ndarray) -> float:
     other = ~finite & (mine != theirs) & ~(np.isnan(mine) & np.isnan(theirs))
     magnitude = float(np.abs(mine[np.isfinite(mine)]).mean()) if np.isfinite(mine).any() else 0.0
     return _share(float(delta[finite].sum()) / max(1, delta.size), magnitude) + float(other.mean() if other.size else 0.0)
+
+
+def scale_of(array: np.ndarray) -> float:
+    """max |x| over finite values, 0 where there are none."""
+    return float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
 
 
 def difference(expected: np.ndarray, got: np.ndarray, scale: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from convkit.reports.drift import Picture
+from convkit.validators.layouts import scale_of
 
 __all__ = ["picture_of"]
 
@@ -38,7 +39,7 @@ def _heat(expected: np.ndarray, got: np.ndarray) -> tuple[tuple[float, ...], ...
     first = max(range(expected.ndim - 1), key=lambda a: (min(expected.shape[a : a + 2]), a))
     if min(expected.shape[first : first + 2]) < 4:
         return ()
-    scale = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)) or 1.0
+    scale = scale_of(expected) or 1.0
     with np.errstate(invalid="ignore"):
         delta = np.nan_to_num(np.abs(got.astype(np.float64) - expected) / scale, nan=1.0, posinf=1.0)
     grid = delta.max(axis=tuple(a for a in range(delta.ndim) if a not in (first, first + 1)))

@@ -113,26 +113,29 @@ class _Suspicion:
     def _suspect(self, operator: TracedOperator, region: list[TracedOperator]) -> Suspect:
         observed = next((n for o in (operator, *region) for n in o.outputs if n in self._graph.known), "")
         counterpart = self._graph.known.get(observed)
-        errors = [self._graph.known[n].error for n in operator.inputs if n in self._graph.known and self._graph.is_fine(n)]
         return Suspect(
             operator.name,
             operator.operator,
             operator.place,
-            max(errors, default=0.0),
+            self._error_in(operator),
             None if counterpart is None else counterpart.error,
             observed,
             "" if counterpart is None else counterpart.name,
             tuple(o.name for o in region),
         )
 
+    def _error_in(self, operator: TracedOperator) -> float:
+        """The largest error of what an operator reads, of what is right there."""
+        errors = [self._graph.known[n].error for n in operator.inputs if n in self._graph.known and self._graph.is_fine(n)]
+        return max(errors, default=0.0)
+
     def _altered(self, maker: TracedOperator, reader: TracedOperator, altered: AlteredEdge) -> Suspect:
         """The suspect that makes what its reader gets changed."""
-        errors = [self._graph.known[n].error for n in maker.inputs if n in self._graph.known and self._graph.is_fine(n)]
         return Suspect(
             maker.name,
             maker.operator,
             maker.place,
-            max(errors, default=0.0),
+            self._error_in(maker),
             altered.counterpart.error,
             altered.tensor,
             altered.counterpart.name,

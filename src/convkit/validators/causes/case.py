@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from convkit.validators.layouts import difference
+from convkit.validators.layouts import difference, scale_of
 from convkit.validators.operator_kinds import kind_of
 
 __all__ = ["Case", "Cause", "cause", "explained"]
@@ -66,7 +66,7 @@ class Case:
     def __post_init__(self) -> None:
         shown = self.shown(self.expected)
         object.__setattr__(self, "kind", kind_of(self.operator))
-        object.__setattr__(self, "scale", _scale_of(shown))
+        object.__setattr__(self, "scale", scale_of(shown))
         object.__setattr__(self, "error", difference(shown, self.got, self.scale))
 
     def shown(self, output: np.ndarray) -> np.ndarray:
@@ -87,16 +87,11 @@ class Case:
         """Whether a computation of ours is what the source computes; an experiment with it means nothing otherwise."""
         if computed.shape != self.expected.shape:
             return False
-        return difference(computed, self.expected, _scale_of(self.expected)) <= max(1e-5, _CERTAIN * min(self.error, 0.1))
+        return difference(computed, self.expected, scale_of(self.expected)) <= max(1e-5, _CERTAIN * min(self.error, 0.1))
 
     def evidence(self, supposed: np.ndarray) -> str:
         """The figures of an experiment."""
         return f"supposing so leaves {self.left(supposed):.1e} of scale of the {self.error:.1e}"
-
-
-def _scale_of(array: np.ndarray) -> float:
-    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-    return float(np.abs(finite).max(initial=0.0))
 
 
 Experiment = Callable[[Case], Cause | None]
