@@ -26,12 +26,11 @@ from convkit.formats import Format, Variant
 from convkit.legalization.target import Verdict as Legality
 from convkit.options import ConvertOptions
 from convkit.planner import Route
-from convkit.registry import host_versions, runtime_for
+from convkit.registry import host_versions
 from convkit.reports.schema import Attempt, ConversionReport, Emitted, Stage, ValidationReport, Verdict
 from convkit.sources import Source
 from convkit.staging import Staging, staging
 from convkit.validators.comparison import Comparison, runtime_of
-from convkit.validators.localization import add_drift
 from convkit.workers.pool import WorkerPool
 
 __all__ = ["convert"]
@@ -197,6 +196,8 @@ class _Journey:
         comparison = self._comparison()
         report, answers = comparison.run(artifact, self.area.directory, self.pool)
         if report.verdict is Verdict.DRIFT:
+            from convkit.validators.localization import add_drift  # what a sound conversion need not wait for
+
             add_drift(comparison, artifact, report, self.area.directory, self.pool)
         peak = max(a.peak_memory for a in answers)
         attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
@@ -266,9 +267,7 @@ def _warm_up(artifact: Artifact, route: Route, target: Format, options: ConvertO
 def _versions(route: Route, source: Variant, target: Format) -> dict[str, str]:
     """The versions of every distribution that took part."""
     found: dict[str, str] = {}
-    hosts = [s.host for s in route.steps]
-    hosts += [r.host for r in (runtime_for(source), runtime_for(target.default_variant)) if r is not None]
-    for host in hosts:
+    for host in routing.hosts(route, source, target.default_variant):
         for package, version in host_versions(replace(host, packages=(*host.packages, "numpy"))).items():
             found[package if host.toolchain == "main" else f"{package} ({host.toolchain})"] = version
     return found

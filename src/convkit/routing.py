@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convkit.artifact import Artifact
+from convkit.components import Host
 from convkit.errors import NoRouteError, ToolchainError, UsageError
 from convkit.events import Event, Observer
 from convkit.formats import Format, Variant
@@ -12,7 +13,7 @@ from convkit.options import ConvertOptions
 from convkit.planner import Route, plan_routes
 from convkit.registry import runtime_for
 
-__all__ = ["chosen", "provision", "provision_runtimes", "runnable"]
+__all__ = ["chosen", "hosts", "provision", "provision_runtimes", "runnable"]
 
 
 def chosen(artifact: Artifact, target: Format, options: ConvertOptions) -> list[Route]:
@@ -56,6 +57,12 @@ def runnable(routes: list[Route], options: ConvertOptions, observe: Observer) ->
     if not ready:
         raise NoRouteError("no route can run here: " + "; ".join(dict.fromkeys(obstacles)), hint="convkit doctor")
     return ready
+
+
+def hosts(route: Route, source: Variant, target: Variant) -> list[Host]:
+    """The hosts of all that takes part in a conversion: the converters, and both sides' runtimes."""
+    runtimes = filter(None, map(runtime_for, (source, target)))
+    return [*(step.host for step in route.steps), *(runtime.host for runtime in runtimes)]
 
 
 def provision(route: Route, observe: Observer) -> None:

@@ -17,7 +17,8 @@ from convkit.errors import UsageError
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding
 from convkit.planner import Route
-from convkit.registry import host_versions, runtime_for
+from convkit.registry import host_versions
+from convkit.routing import hosts
 from convkit.workers.locations import cache_directory, made
 
 __all__ = ["Cache", "identity"]
@@ -75,9 +76,7 @@ class Cache:
 
 def identity(source: Variant, route: Route, target: Format) -> str:
     """A digest of all that a verdict depends on beside the signature: the route, its packages' versions, convkit itself."""
-    hosts = [step.host for step in route.steps]
-    hosts += [r.host for r in (runtime_for(source), runtime_for(target.default_variant)) if r is not None]
-    versions = [sorted(host_versions(host).items()) for host in hosts]
+    versions = [sorted(host_versions(host).items()) for host in hosts(route, source, target.default_variant)]
     told = json.dumps([source.value, route.names, target.value, versions, _own_state()])
     return hashlib.sha256(told.encode()).hexdigest()[:20]
 

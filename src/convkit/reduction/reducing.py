@@ -165,6 +165,5 @@ class _Search:
         return worker.call(target, {**source, **arguments}, stage="reduce", component=host.group).result
 
     def versions(self) -> dict[str, str]:
-        hosts = [step.host for step in self.route.steps]
-        hosts += [r.host for r in map(runtime_for, (self.artifact.variant, self.target.default_variant)) if r is not None]
+        hosts = routing.hosts(self.route, self.artifact.variant, self.target.default_variant)
         return {name: version for host in hosts for name, version in host_versions(host).items()}
