@@ -28,7 +28,7 @@ class Node:
     """One operator of the main graph.
 
     Attributes:
-        key: What viewers know it by: its first output's name in ONNX, its own in an exported program.
+        key: What viewers know it by: its name; Model Explorer calls a node without one "<node_7>" after its place in the file.
         operator: As findings spell it.
         place: As findings spell it; empty where the file does not say.
         inputs: The keys of the nodes whose results it takes.
@@ -72,14 +72,18 @@ def _of_onnx(path: Path) -> list[Node]:
     from convkit.readers.protobuf import parse
 
     graph = parse(onnx.ModelProto(), path.read_bytes()).graph
-    nodes = [n for n in graph.node if n.op_type != "Constant" and len(n.output)][:_MOST_NODES]
-    producers = {name: n.output[0] for n in nodes for name in n.output if name}
+    keys: dict[str, Any] = {}
+    for index, node in enumerate(graph.node):
+        if node.op_type != "Constant" and len(node.output) and len(keys) < _MOST_NODES:
+            keys[node.name if node.name and node.name not in keys else f"<node_{index}>"] = node
+    producers = {name: key for key, n in keys.items() for name in n.output if name}
 
     def spelt(node: Any) -> str:
         return str(node.op_type) if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
     return [
-        Node(n.output[0], spelt(n), n.name or n.output[0], _distinct(producers.get(name, "") for name in n.input)) for n in nodes
+        Node(key, spelt(n), n.name or n.output[0], _distinct(producers.get(name, "") for name in n.input))
+        for key, n in keys.items()
     ]
 
 

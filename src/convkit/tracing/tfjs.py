@@ -13,7 +13,9 @@ from convkit.traces import Recorder, TracedOperator, fetched
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["TRACER", "trace"]
+    from convkit.runtimes.tfjs import TfjsSession
+
+__all__ = ["TRACER", "recorded", "trace"]
 
 TRACER = Tracer(
     name="TF.js",
@@ -33,26 +35,41 @@ def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder)
         ConversionError: TF.js fails.
         UnreadableModelError: The model is damaged.
     """
-    from convkit.readers.tfjs import load_model
     from convkit.runtimes.tfjs import load
 
-    session = load(artifact)
+    recorded(load(artifact), artifact, feeds, record)
+
+
+def recorded(session: TfjsSession, artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder) -> None:
+    """What `trace` does, with a model that is loaded into any process that runs TF.js."""
+    from convkit.readers.tfjs import load_model
+
     _, model = load_model(artifact.path)
     nodes = [n for n in model["modelTopology"]["node"] if n["op"] not in _SILENT]
     outputs = _outputs_used(nodes)
     for node in nodes:
         if node["op"] != "Const":
             record.operator(_operator(node, outputs))
-    pairs = dict(session.edges)
-    for name, own in pairs["inputs"].items():
-        record.tensor(_plain(own), feeds[name])
+    inputs, results = (_as_nodes(session.edges[role], _keyed(model, role)) for role in ("inputs", "outputs"))
+    for name, own in inputs.items():
+        record.tensor(own, feeds[name])
     constant = {n["name"] for n in nodes if n["op"] == "Const"}
     wanted = [o for n in nodes for o in outputs.get(n["name"], [n["name"]])]
     for name, array in fetched(wanted, lambda names: [*session.intermediates(feeds, names).items()], _BUDGET):
         record.tensor(name, array, constant=name in constant)
     for name, array in session.run(feeds).items():
-        record.tensor(_plain(pairs["outputs"][name]), array)  # TF.js may know an output by its key in the signature
-    record.edges(*({n: _plain(own) for n, own in pairs[role].items()} for role in ("inputs", "outputs")))
+        record.tensor(results[name], array)
+    record.edges(inputs, results)
+
+
+def _keyed(model: Mapping[str, Any], role: str) -> dict[str, str]:
+    """The tensors behind the keys of the model's own signature: TF.js knows outputs by them."""
+    recorded = (model.get("signature") or (model.get("userDefinedMetadata") or {}).get("signature") or {}).get(role) or {}
+    return {key: spec["name"] for key, spec in recorded.items() if isinstance(spec, dict) and isinstance(spec.get("name"), str)}
+
+
+def _as_nodes(edges: Mapping[str, str], keyed: Mapping[str, str]) -> dict[str, str]:
+    return {name: _plain(keyed.get(own, own)) for name, own in edges.items()}
 
 
 def _plain(name: str) -> str:
