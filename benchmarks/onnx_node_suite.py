@@ -15,6 +15,9 @@ does not run    a file was written that its runtime cannot load or run
 wrong           a file was written that computes something else
 crashed, timed out      a worker died or was ended
 
+`convkit check` is asked too, as users ask it: a "false legal" is a case that it calls legal and that is not right, a "false gap"
+one that is right and that it calls a gap.
+
 Writes `<target>.jsonl` (a case a line) and `summary.md` (a table, then every case that is neither right nor refused).
 """
 
@@ -63,6 +66,7 @@ class Outcome:
         route: The route that was taken, or the best one.
         refused_first: Why better routes than the one taken said no.
         seconds: Of check, conversion and run.
+        check: What `convkit check` says: "legal" or "gap".
     """
 
     case: str
@@ -73,6 +77,7 @@ class Outcome:
     refused_first: str = ""
     seconds: float = 0.0
     operators: tuple[str, ...] = ()
+    check: str = ""
 
 
 @dataclass
@@ -136,7 +141,14 @@ class Suite:
                 forced = self._outcome(case, pool, Path(scratch), ignore_gaps=True)
                 if forced.verdict == "right":
                     found = replace(found, verdict="refused though right")
-        return replace(found, seconds=round(time.perf_counter() - start, 3), operators=case.operators)
+        seconds = round(time.perf_counter() - start, 3)
+        return replace(found, seconds=seconds, operators=case.operators, check=self._checked(case, pool))
+
+    def _checked(self, case: Case, pool: WorkerPool) -> str:
+        try:
+            return "legal" if convkit.check(case.model, self.target, timeout=self.timeout, pool=pool).ok else "gap"
+        except convkit.ConvkitError:
+            return "gap"
 
     def _outcome(self, case: Case, pool: WorkerPool, scratch: Path, *, ignore_gaps: bool) -> Outcome:
         trail = Trail()
@@ -221,13 +233,30 @@ def outcomes(suite: Suite, cases: Sequence[Case], jobs: int) -> Iterator[Outcome
 
 def table(found: Sequence[Outcome]) -> str:
     """One row per target: how many cases, and the share of each verdict."""
-    lines = ["| target | cases | " + " | ".join(VERDICTS) + " |", "| --- " * (len(VERDICTS) + 2) + "|"]
+    lines = [
+        "| target | cases | " + " | ".join(VERDICTS) + " | false legal | false gap |",
+        "| --- " * (len(VERDICTS) + 4) + "|",
+    ]
     for target in dict.fromkeys(o.target for o in found):
         mine = [o for o in found if o.target == target]
         counts = Counter(o.verdict for o in mine)
         share = f"{counts['right']} ({counts['right'] / len(mine):.1%})"
-        lines.append(f"| {target} | {len(mine)} | {share} | " + " | ".join(str(counts[v]) for v in VERDICTS[1:]) + " |")
+        lines.append(
+            f"| {target} | {len(mine)} | {share} | "
+            + " | ".join(str(counts[v]) for v in VERDICTS[1:])
+            + f" | {len(false_legals(mine))} | {len(false_gaps(mine))} |"
+        )
     return "\n".join(lines)
+
+
+def false_legals(found: Sequence[Outcome]) -> list[Outcome]:
+    """What `convkit check` should have called a gap."""
+    return [o for o in found if o.check == "legal" and o.verdict != "right"]
+
+
+def false_gaps(found: Sequence[Outcome]) -> list[Outcome]:
+    """What `convkit check` should have called legal."""
+    return [o for o in found if o.check == "gap" and o.verdict == "right"]
 
 
 def misses(found: Sequence[Outcome]) -> str:
@@ -237,6 +266,8 @@ def misses(found: Sequence[Outcome]) -> str:
         mine = [o for o in found if o.target == target]
         lines += ["", f"## {target}: neither right nor refused", ""]
         lines += [f"- `{o.case}` {o.verdict} ({o.route}): {_short(o.reason)}" for o in mine if o.verdict in SILENT_VERDICTS]
+        for title, wrong in (("false legal", false_legals(mine)), ("false gap", false_gaps(mine))):
+            lines += ["", f"## {target}: {title}", "", *(f"- `{o.case}`: {_short(o.reason)}" for o in wrong)]
         lines += ["", f"## {target}: refused", ""]
         reasons: dict[str, list[Outcome]] = {}
         for outcome in mine:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from convkit import readers, routing, sources
 from convkit.artifact import Artifact, PyTorchSource
@@ -69,9 +71,10 @@ def check_routes(
 ) -> list[tuple[Route, list[Finding] | None]]:
     """What each runnable route's converters say of the model's operators, without converting to the target.
 
-    ONNX models are judged by the tables of operators and rewrites, without a framework. Of other sources, a route through a hub
-    is imported into the hub's format in the scratch directory (seconds, and the only way to know what the next converter is
-    given), until a converter has gaps.
+    ONNX models are judged by the tables of operators and rewrites, without a framework, where these tell: where every operator is
+    proved in its form and nothing hangs on data; else by a trial, as the conversion begins with one. Of other sources, a route
+    through a hub is imported into the hub's format in the scratch directory (seconds, and the only way to know what the next
+    converter is given), until a converter has gaps.
 
     Returns:
         Per route its findings, up to the first without gaps: those behind it are not taken. None where a route's first converter
@@ -84,7 +87,7 @@ def check_routes(
     source = sources.describe(artifact, info, options.inputs, scratch, pool, options.timeout)
     # A look installs no more than the best route needs.
     routes = [routes[0], *(r for r in routes[1:] if not r.obstacles)]
-    walk = StaticWalk(source, options, pool, scratch)
+    walk = StaticWalk(source, options, pool, scratch, variant=target.default_variant)
     found: list[tuple[Route, list[Finding] | None]] = []
     for route in routes:
         found.append((route, walk.findings(route)))
@@ -126,13 +129,13 @@ class Walk:
             if trail not in self.judged:
                 self.judged[trail] = self.asked(step, request)
             mine = self.judged[trail]
-            if mine is None and not self.is_taken(step):
+            if mine is None and not self.is_taken(step, artifact):
                 return found
             mine = mine or []
             # Of an intermediate model only what is not plain is worth telling: the source's operators are the user's.
             found = mine if found is None else [*found, *(f for f in mine if f.verdict is not Verdict.LEGAL or f.reason)]
             last = index == len(route.steps) - 1
-            if last or not self.is_taken(step) or any(f.verdict is Verdict.GAP for f in mine):
+            if last or not self.is_taken(step, artifact) or any(f.verdict is Verdict.GAP for f in mine):
                 return found
             if trail not in self.halts:
                 try:
@@ -150,7 +153,7 @@ class Walk:
         findings, _ = judge(step, request, self.pool, self.options.timeout)
         return findings if findings is None else [replace(f, evidence=f.evidence or "trial") for f in findings]
 
-    def is_taken(self, step: Converter) -> bool:
+    def is_taken(self, step: Converter, artifact: Artifact) -> bool:
         """Whether a step is taken to see what the next converter is given."""
         return step.is_importer
 
@@ -158,36 +161,34 @@ class Walk:
 class WholeWalk(Walk):
     """The walk that takes every step but the last: what is refused of a model in between, only the next converter knows."""
 
-    def is_taken(self, step: Converter) -> bool:
+    def is_taken(self, step: Converter, artifact: Artifact) -> bool:
         return True
 
 
+@dataclass(frozen=True)
 class StaticWalk(Walk):
-    """The walk that asks tables, where there are any, in place of a trial, and does not import what it knows the operators of."""
+    """The walk that asks tables in place of a trial, where there are any and they tell.
+
+    Attributes:
+        variant: What the routes lead to.
+        outlooks: What `convkit.legalization.onnx.surveying:outlook` has told, by model.
+    """
+
+    variant: Variant = field(kw_only=True)
+    outlooks: dict[Path, Mapping[str, Any]] = field(default_factory=dict)
 
     def findings(self, route: Route) -> list[Finding] | None:
-        found = super().findings(route)
-        return found if found is None else [*self._refused_at_the_end(route), *found]
-
-    def _refused_at_the_end(self, route: Route) -> list[Finding]:
-        """What the last converter of a route through a hub refuses of an ONNX model, as far as its graph tells."""
-        if self.source.artifact.variant is not Variant.ONNX or len(route.steps) == 1:
-            return []
-        key = (route.steps[-1].target.value,)
-        if key not in self.judged:
-            answer = self.pool.worker(ONNX_HOST).call(
-                "convkit.legalization.onnx.surveying:refusals",
-                {"path": str(self.source.artifact.path), "target": key[0]},
-                stage="check",
-                component=route.steps[-1].name,
-                timeout=self.options.timeout,
-            )
-            self.judged[key] = with_ways_out(map(Finding.from_json, answer.result))
-        return self.judged[key] or []
+        found, source = super().findings(route), self.source.artifact
+        if found is None or source.variant is not Variant.ONNX or len(route.steps) == 1:
+            return found
+        refused = with_ways_out(map(Finding.from_json, self._outlook(source)["refusals"]))
+        return [*refused, *found]
 
     def asked(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
         if step.static_host is None:
             return self._remembered(step, request)
+        if not self._tables_tell(step, request.source):
+            return super().asked(step, request)
         answer = self.pool.worker(step.static_host).call(
             "convkit.workers.running:survey",
             {"module": step.module, "request": request.to_json()},
@@ -197,8 +198,30 @@ class StaticWalk(Walk):
         )
         return with_ways_out(map(Finding.from_json, answer.result))
 
-    def is_taken(self, step: Converter) -> bool:
-        return step.is_importer and step.static_host is None
+    def is_taken(self, step: Converter, artifact: Artifact) -> bool:
+        return not self._tables_tell(step, artifact) and (step.is_importer or self._is_tried)
+
+    @property
+    def _is_tried(self) -> bool:
+        """Whether only a trial tells what becomes of the source."""
+        source = self.source.artifact
+        return source.variant is Variant.ONNX and not self._outlook(source)["certain"]
+
+    def _tables_tell(self, step: Converter, artifact: Artifact) -> bool:
+        """Whether a step's tables know everything that a model consists of."""
+        return step.static_host is not None and bool(self._outlook(artifact)["certain"])
+
+    def _outlook(self, artifact: Artifact) -> Mapping[str, Any]:
+        if artifact.path not in self.outlooks:
+            answer = self.pool.worker(ONNX_HOST).call(
+                "convkit.legalization.onnx.surveying:outlook",
+                {"path": str(artifact.path), "variant": self.variant.value},
+                stage="check",
+                component="onnx",
+                timeout=self.options.timeout,
+            )
+            self.outlooks[artifact.path] = answer.result
+        return self.outlooks[artifact.path]
 
     def _remembered(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
         """What a converter has said of the same program, with whatever weights; else what it says now.

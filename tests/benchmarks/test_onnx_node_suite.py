@@ -17,6 +17,7 @@ def cases():
 def test_a_case_that_converts_is_right(cases, pool):
     outcome = Suite("pytorch").outcome(cases["test_leakyrelu"], pool)
     assert (outcome.verdict, outcome.reason, outcome.route) == ("right", "", "onnx-torch")
+    assert outcome.check == "legal"
 
 
 def test_a_case_that_no_check_accepts_is_refused_with_the_operator(cases, pool):
@@ -40,12 +41,12 @@ def test_onnx_runtime_passes_most_of_the_corpus(cases):
 
 def test_the_table_counts_and_the_list_groups():
     found = [
-        Outcome("a", "litert", "right", route="x"),
+        Outcome("a", "litert", "right", route="x", check="gap"),
         Outcome("b", "litert", "refused", "Foo ×1: no kernel (at n1)"),
         Outcome("c", "litert", "refused though right", "Foo ×1: no kernel (at n2)"),
-        Outcome("d", "litert", "wrong", "output 0 differs by 3", "x"),
+        Outcome("d", "litert", "wrong", "output 0 differs by 3", "x", check="legal"),
     ]
-    assert "| litert | 4 | 1 (25.0%) | 1 | 1 | 0 | 0 | 1 | 0 | 0 |" in table(found)
+    assert "| litert | 4 | 1 (25.0%) | 1 | 1 | 0 | 0 | 1 | 0 | 0 | 1 | 1 |" in table(found)
     told = misses(found)
     assert "- `d` wrong (x): output 0 differs by 3" in told
     assert "- 2, 1 of them right when forced: Foo ×1: no kernel (`b`, …)" in told

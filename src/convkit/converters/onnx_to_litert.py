@@ -7,12 +7,14 @@ and `convkit.converters._model_ir` for how the signature is kept. Source: https:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.converters import _onnx2tf
+from convkit.converters._checked import Checked, Made, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
-from convkit.legalization.target import Finding
+from convkit.legalization.target import Finding, Verdict
 from convkit.signature import Signature, TensorSpec
 
 __all__ = ["CONVERTER", "check", "convert"]
@@ -44,8 +46,8 @@ _SIZES = (1, 5, 2)
 
 
 def check(request: ConversionRequest) -> list[Finding]:
-    """The verdict on every operator of the model; see `_onnx2tf.check`."""
-    return _onnx2tf.check(request, CONVERTER.name)
+    """The verdict on every operator of the model: onnx2tf's own, and what its lowering of the whole model fails on."""
+    return _checked.check(request)
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:
@@ -55,19 +57,30 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ConversionError: An operator cannot be lowered, or the signature cannot be kept.
         InputSpecError: `static=True` without example inputs.
     """
+    return _checked.convert(request)
+
+
+def _make(request: ConversionRequest, output: Path) -> Made:
     from onnx2tf.tflite_builder.model_writer import write_model_file
 
+    findings = _onnx2tf.check(request, CONVERTER.name)
+    if any(f.verdict is Verdict.GAP for f in findings):
+        return refused(findings, (), CONVERTER.name)
     signature = _onnx2tf.request_signature(request, CONVERTER.name)
-    model = _onnx2tf.load_model(request, CONVERTER.name)
-    ir, notes = _onnx2tf.lower(model, signature, CONVERTER.name)
     try:
-        write_model_file(schema_tflite=_onnx2tf.schema(), model_ir=ir, output_tflite_path=str(request.output))
+        model = _onnx2tf.load_model(request, CONVERTER.name)
+        ir, notes = _onnx2tf.lower(model, signature, CONVERTER.name)
+        write_model_file(schema_tflite=_onnx2tf.schema(), model_ir=ir, output_tflite_path=str(output))
         if signature.dynamic_dims:
-            _check_resizing(str(request.output), signature)
-    except BaseException:
-        request.output.unlink(missing_ok=True)
-        raise
-    return ConversionOutcome(notes)
+            _check_resizing(str(output), signature)
+    except ConversionError as error:
+        output.unlink(missing_ok=True)
+        gap = Finding("the graph", 1, Verdict.GAP, error.message, hint=error.hint or "", code="CK111")
+        return refused(findings, [gap], CONVERTER.name, error)
+    return Made(findings, notes=notes)
+
+
+_checked = Checked(_make)
 
 
 def _check_resizing(path: str, signature: Signature) -> None:

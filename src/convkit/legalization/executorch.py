@@ -289,8 +289,8 @@ def bound(
     notes = []
     for symbol, allowed in _ranges(program).items():
         bounded = allowed.upper is not int_oo and int(allowed.upper) < 1 << 31
-        if environment is None or (bounded and limit is None):
-            continue
+        if environment is None or (bounded and limit is None) or allowed.lower == -int_oo:
+            continue  # what may be negative is a number that is computed, and no size
         name = names.get(str(symbol), str(symbol))
         highest = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol), sizes.get(name, 0)))
         if bounded:

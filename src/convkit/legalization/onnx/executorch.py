@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convkit.legalization.codes import Reason
+from convkit.legalization.onnx.dataflow import Knowledge
 from convkit.legalization.target import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -30,16 +31,13 @@ _SIZES = {
     "Resize": (2, 3),
 }
 """The inputs whose values say how large a result is."""
-_OF_SHAPES = frozenset({"Shape", "Size"})
 
 
 def refusals(model: ir.Model) -> list[Finding]:
     """A gap per operator and reason, with the nodes' names."""
     places: dict[tuple[str, Reason], list[str]] = {}
-    known: set[ir.Value] = set()
+    known = Knowledge.of(model.graph)
     for node in model.graph:
-        if node.op_type in _OF_SHAPES or all(_is_known(v, known) for v in node.inputs):
-            known.update(node.outputs)
         for reason in _reasons(node, known):
             places.setdefault((node.op_type, reason), []).append(node.name or node.outputs[0].name or node.op_type)
     return [
@@ -55,17 +53,12 @@ _HINTS = {
 }
 
 
-def _is_known(value: ir.Value | None, known: set[ir.Value]) -> bool:
-    """Whether a value follows from constants and from the sizes of the inputs."""
-    return value is None or value.const_value is not None or value in known
-
-
-def _reasons(node: ir.Node, known: set[ir.Value]) -> Iterator[Reason]:
+def _reasons(node: ir.Node, known: Knowledge) -> Iterator[Reason]:
     values = [v for v in (*node.inputs, *node.outputs) if v is not None and v.dtype is not None]
     unsigned = next((v.dtype.name for v in values if v.dtype.name in _UNSIGNED), "")
     if unsigned:
         yield Reason(f"ExecuTorch's kernels do not compute with {unsigned.lower()}", "CK102")
     elif node.op_type == "BitCast" and values[0].dtype.name != "BOOL":
         yield _NO_KERNEL
-    elif any(not _is_known(v, known) for i, v in enumerate(node.inputs) if i in _SIZES.get(node.op_type, ())):
+    elif any(not known.is_size(v) for i, v in enumerate(node.inputs) if i in _SIZES.get(node.op_type, ())):
         yield _UNPLANNED

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from convkit.legalization.target import Finding
 
-__all__ = ["refusals", "survey"]
+__all__ = ["outlook", "survey"]
 
 
 def survey(path: Path, target: str) -> list[Finding]:
@@ -37,17 +37,26 @@ def survey(path: Path, target: str) -> list[Finding]:
     return [replace(finding, evidence="registry") for finding in found]
 
 
-def refusals(path: str, target: str) -> list[dict[str, Any]]:
-    """What the end of a route refuses of a model at its beginning, whatever comes between, as JSON.
+def outlook(path: str, variant: str) -> dict[str, Any]:
+    """What the beginning of a route through a hub tells of its end.
 
     Args:
-        path: Of the model.
-        target: The variant that the route leads to.
+        path: Of the ONNX model.
+        variant: What the route leads to.
+
+    Returns:
+        "certain": whether the tables are enough, or a trial is to be made; "refusals": what the end refuses whatever comes
+        between, as JSON.
+
+    Raises:
+        ConversionError: The model cannot be read.
     """
     from convkit.legalization.onnx import executorch, preparation
+    from convkit.legalization.onnx.certainty import is_certain
 
-    found = executorch.refusals(preparation.load(Path(path))) if target == Variant.PTE.value else []
-    return [finding.to_json() for finding in found]
+    model = preparation.load(Path(path))
+    found = executorch.refusals(model) if variant == Variant.PTE.value else []
+    return {"certain": bool(found) or is_certain(model, variant), "refusals": [finding.to_json() for finding in found]}
 
 
 def _legalizations() -> dict[str, Callable[[ir.Model], list[Finding]]]:
