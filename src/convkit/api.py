@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convkit.arguments import Inputs, compared, materialised, pytorch_source, tolerances
+from convkit.arguments import Inputs, Numbers, compared, materialised, normalisation, pytorch_source, tolerances
 from convkit.artifact import ModelInfo, PyTorchSource
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant, parse_format
@@ -66,6 +67,12 @@ def convert(
     ignore_gaps: bool = False,
     tolerance: float | Mapping[str, float] | None = None,
     seeds: int = 3,
+    stress: bool = False,
+    count_non_finite: bool = False,
+    failing: str | Path | None = None,
+    shrink: bool = True,
+    image_mean: Numbers | None = None,
+    image_std: Numbers | None = None,
     timeout: float | None = None,
     options: Mapping[str, Any] | None = None,
     install: bool = True,
@@ -80,7 +87,8 @@ def convert(
             `model_factory`.
         to: The target format ("litert", "onnx", "savedmodel", "executorch", "pytorch", "tfjs", or an alias).
         output: Where to write; by default the model's name with the target's suffix, in the working directory.
-        inputs: Real inputs: they shape a model that records no shapes, and are what the proof runs on.
+        inputs: Real inputs, arrays or a path (see `convkit.samples`): they shape a model that records no shapes, and are what
+            the proof runs on.
         input_specs: `name:dtype[dim,…]` for models that record no shapes; a name in place of a number is a dynamic
             dimension.
         dynamic: Input → axis → symbol: dimensions to make dynamic in a model that records no shapes.
@@ -96,6 +104,12 @@ def convert(
         ignore_gaps: Try routes that have operator gaps.
         tolerance: Relative to the scale of an output; one number, or one per output name.
         seeds: Random input sets per validation.
+        stress: Validate on inputs that find bugs too: scales, ends of dtypes, denormals, NaN and infinity, constant and one-hot
+            images, masks, corners of dynamic dimensions.
+        count_non_finite: Of these, let differences in how NaN and infinity spread count as drift.
+        failing: Where to write the inputs on which the models differ most; by default below the cache directory.
+        shrink: Whether to keep these, made as small as a few seconds allow.
+        image_mean, image_std: For images whose normalisation the model's file does not tell: (pixel / 255 - mean) / std.
         timeout: Seconds per stage.
         options: Converter options by name, for example {"opset": 18}.
         install: Provision a missing toolchain at first use.
@@ -117,7 +131,8 @@ def convert(
             "an nn.Module is a PyTorch model already",
             hint="torch.export.save(torch.export.export(module, args), 'model.pt2') writes it to a file",
         )
-    with materialised(model, inputs, input_specs, dynamic, output_names, model_factory) as (path, described):
+    scaling = normalisation(image_mean, image_std)
+    with materialised(model, inputs, input_specs, dynamic, output_names, model_factory, scaling) as (path, described):
         if output is None and path is not None and not isinstance(model, str | Path):
             output = f"model{target.default_variant.suffix}"
         chosen = ConvertOptions(
@@ -131,6 +146,10 @@ def convert(
             ignore_gaps=ignore_gaps,
             tolerance=tolerances(tolerance),
             seeds=seeds,
+            stress=stress,
+            count_non_finite=count_non_finite,
+            failing=None if failing is None else Path(failing),
+            shrink=shrink,
             timeout=timeout,
             converter_options=dict(options or {}),
             install=install,
@@ -298,8 +317,15 @@ def validate(
     tolerance: float | Mapping[str, float] | None = None,
     seeds: int = 3,
     locate: bool | None = None,
+    stress: bool = False,
+    count_non_finite: bool = False,
+    failing: str | Path | None = None,
+    shrink: bool = True,
+    image_mean: Numbers | None = None,
+    image_std: Numbers | None = None,
     timeout: float | None = None,
     pool: WorkerPool | None = None,
+    observe: Observer | None = None,
 ) -> ValidationReport:
     """Runs two artifacts of any formats on the same inputs and compares them.
 
@@ -309,25 +335,37 @@ def validate(
         inputs: Real inputs; generated ones by default.
         input_specs: For a source that records no shapes.
         locate: Compare the tensors inside too, and tell where a difference starts (`.drift`): by default when the models differ.
-        model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool: As for `convert`.
+        stress, count_non_finite, failing, shrink, image_mean, image_std: As for `convert`.
+        model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool, observe: As for `convert`.
 
     Raises:
         ConvkitError: One of them cannot be read or does not run. Drift is no error here: see `.verdict`.
     """
     from convkit import routing, sources
-    from convkit.events import ignore
+    from convkit.events import Event, ignore
     from convkit.reports.schema import Verdict
     from convkit.validators.localization import add_drift
+    from convkit.validators.shrinking import add_failing
     from convkit.workers.pool import default_pool
 
     workers = pool or default_pool()
     loading = pytorch_source(model_factory, weights, trust_pickle)
     judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
-    with compared(source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers) as (comparison, scratch):
+    told = observe or ignore
+    taken = source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers
+    with compared(*taken, normalisation(image_mean, image_std)) as (described, scratch):
+        comparison = replace(
+            described,
+            stress=stress,
+            count_non_finite=count_non_finite,
+            progress=lambda text: told(Event("validate", text, running=True)),
+        )
         routing.provision_runtimes((judged.variant,), ConvertOptions(), ignore)
         report, _ = comparison.run(judged, scratch, workers)
         if locate or (locate is None and report.verdict is Verdict.DRIFT):
             add_drift(comparison, judged, report, scratch, workers)
+        if shrink and report.verdict is Verdict.DRIFT:
+            add_failing(comparison, judged, report, scratch, workers, None if failing is None else Path(failing))
     report.source, report.target = str(source or model_factory), str(converted)
     return report
 
@@ -374,6 +412,7 @@ def verify(
         inputs=inputs,
         tolerance=record.tolerance or None,
         seeds=record.seeds,
+        stress=record.stress,
         trust_pickle=trust_pickle,
         timeout=timeout,
         pool=pool,

@@ -5,22 +5,24 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import PyTorchSource
 from convkit.errors import UsageError
-from convkit.options import ConvertOptions, InputOptions
+from convkit.options import ConvertOptions, InputOptions, Normalisation
 from convkit.signature import TensorSpec
 
 if TYPE_CHECKING:
     from convkit.validators.comparison import Comparison
     from convkit.workers.pool import WorkerPool
 
-__all__ = ["Inputs", "compared", "materialised", "pytorch_source", "tolerances"]
+__all__ = ["Inputs", "compared", "materialised", "normalisation", "pytorch_source", "tolerances"]
 
 Inputs = Mapping[str, Any] | Sequence[Any] | str | Path
-"""Example inputs: arrays or tensors by name or by position, or the path of an .npz or .npy file."""
+"""Example inputs: arrays or tensors by name or by position, or a path: see `convkit.samples`."""
+Numbers = float | Sequence[float]
 
 
 def pytorch_source(factory: str | None, weights: str | Path | None, trusted: bool) -> PyTorchSource:
@@ -41,6 +43,18 @@ def tolerances(tolerance: float | Mapping[str, float] | None) -> dict[str, float
     return dict(tolerance) if isinstance(tolerance, Mapping) else {"": float(tolerance)}
 
 
+def normalisation(mean: Numbers | None, std: Numbers | None) -> Normalisation | None:
+    """How images are normalised, from the arguments of that name; None where the user says nothing.
+
+    Raises:
+        UsageError: They are of pixels from 0 to 255.
+    """
+    if mean is None and std is None:
+        return None
+    given = [(value,) if isinstance(value, int | float) else value for value in (mean or 0.0, std or 1.0)]
+    return Normalisation(*(tuple(map(float, values)) for values in given))
+
+
 @contextmanager
 def materialised(
     model: Any,
@@ -49,6 +63,7 @@ def materialised(
     dynamic: Mapping[str, Mapping[int, str]] | None,
     output_names: Sequence[str] | None,
     factory: str | None,
+    normalisation: Normalisation | None = None,
 ) -> Iterator[tuple[Path | None, InputOptions]]:
     """The model as a file and the inputs as a file, for as long as the block lasts."""
     from convkit import live
@@ -64,6 +79,7 @@ def materialised(
             arrays,
             dict(dynamic or {}),
             None if output_names is None else tuple(output_names),
+            normalisation,
         )
         if model is None or isinstance(model, str | Path):
             if model is None and factory is None:
@@ -83,6 +99,7 @@ def compared(
     seeds: int,
     timeout: float | None,
     workers: WorkerPool,
+    normalisation: Normalisation | None = None,
 ) -> Iterator[tuple[Comparison, Path]]:
     """The comparison of a source with anything, and a directory for its arrays, for as long as the block lasts."""
     from convkit import routing, sources
@@ -91,7 +108,7 @@ def compared(
 
     with (
         tempfile.TemporaryDirectory(prefix="convkit-") as scratch,
-        materialised(source, inputs, input_specs, None, None, loading.factory) as (path, described),
+        materialised(source, inputs, input_specs, None, None, loading.factory, normalisation) as (path, described),
     ):
         artifact, info = sources.identify(path, loading)
         routing.provision_runtimes((artifact.variant,), ConvertOptions(), ignore)
@@ -99,4 +116,5 @@ def compared(
         comparison = Comparison(
             reference.artifact, reference.info, reference.given, reference.examples, tolerance, seeds, timeout
         )
+        comparison = replace(comparison, notes=reference.notes)
         yield comparison, Path(scratch)

@@ -34,6 +34,7 @@ class Evidence:
         seeds: Random input sets of the proof.
         tolerance: The user's own tolerances.
         versions: Of what took part.
+        stress: Whether inputs that find bugs were among those of the proof.
     """
 
     source: tuple[str, str]
@@ -43,6 +44,7 @@ class Evidence:
     seeds: int = 3
     tolerance: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    stress: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def load(converted: Path) -> Evidence:
             seeds if isinstance(seeds, int) and 0 < seeds < 1000 else 3,
             {str(k): float(v) for k, v in tolerance.items()} if isinstance(tolerance, dict) else {},
             {str(k): str(v) for k, v in data["versions"].items()},
+            options.get("stress") is True,
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableModelError(

@@ -7,10 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convkit.errors import UsageError
 from convkit.formats import Format
 from convkit.signature import TensorSpec
 
-__all__ = ["ConvertOptions", "InputOptions"]
+__all__ = ["ConvertOptions", "InputOptions", "Normalisation"]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pixels become a model's input: (pixel / 255 − mean) / std, one value or one per channel."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        # Means of 0 to 255 are told from means of 0 to 1 by nothing but their size: only one of the two is taken.
+        if not self.mean or not all(-1 <= m <= 1 for m in self.mean):
+            raise UsageError(f"the mean {self.mean} is not of pixels from 0 to 1", hint="divide it by 255")
+        if not self.std or not all(0 < s <= 2 for s in self.std):
+            raise UsageError(f"the standard deviation {self.std} is not of pixels from 0 to 1", hint="divide it by 255")
 
 
 @dataclass(frozen=True)
@@ -19,15 +35,17 @@ class InputOptions:
 
     Attributes:
         specs: `--input`: shapes for models that record none.
-        arrays: `--inputs`: an `.npz` with real inputs, by name or by position ("0", "1", …).
+        arrays: `--inputs`: real inputs, see `convkit.samples`: a file, or a folder of files or images.
         dynamic: `--dynamic image:0=batch`: input → axis → symbol.
         output_names: `--output-names`: for models that name no outputs.
+        normalisation: `--image-mean` and `--image-std`: for images whose normalisation the model's file does not tell.
     """
 
     specs: tuple[TensorSpec, ...] = ()
     arrays: Path | None = None
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     output_names: tuple[str, ...] | None = None
+    normalisation: Normalisation | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,10 @@ class ConvertOptions:
         ignore_gaps: Try routes that `check` finds gaps on.
         tolerance: Relative tolerance in place of the derived one, for all outputs (key "") or by name.
         seeds: Random input sets per validation.
+        stress: Validate on inputs that find bugs too.
+        count_non_finite: Of these, count differences in how NaN and infinity spread.
+        failing: Where to write the inputs on which the models differ, shrunk; None for the cache directory.
+        shrink: Whether to look for these.
         timeout: Seconds that one stage may take; None for no limit.
         converter_options: Converter options by name (`--option opset=18`), for every converter that has that option.
         install: Provision a missing toolchain at first use.
@@ -61,6 +83,10 @@ class ConvertOptions:
     ignore_gaps: bool = False
     tolerance: Mapping[str, float] = field(default_factory=dict)
     seeds: int = 3
+    stress: bool = False
+    count_non_finite: bool = False
+    failing: Path | None = None
+    shrink: bool = True
     timeout: float | None = None
     converter_options: Mapping[str, Any] = field(default_factory=dict)
     install: bool = True
@@ -75,6 +101,7 @@ class ConvertOptions:
             "allow_drift": self.allow_drift,
             "tolerance": dict(self.tolerance),
             "seeds": self.seeds,
+            "stress": self.stress,
             "converter_options": dict(self.converter_options),
             "emit": list(self.emit),
         }

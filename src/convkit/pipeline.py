@@ -199,6 +199,10 @@ class _Journey:
             from convkit.validators.localization import add_drift  # what a sound conversion need not wait for
 
             add_drift(comparison, artifact, report, self.area.directory, self.pool)
+            if self.options.shrink:
+                from convkit.validators.shrinking import add_failing
+
+                add_failing(comparison, artifact, report, self.area.directory, self.pool, self.options.failing)
         peak = max(a.peak_memory for a in answers)
         attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
         self.observe(Event("validate", report))
@@ -213,6 +217,9 @@ class _Journey:
             self.options.tolerance,
             self.options.seeds,
             self.options.timeout,
+            stress=self.options.stress,
+            count_non_finite=self.options.count_non_finite,
+            progress=lambda text: self.observe(Event("validate", text, running=True)),
         )
 
     def _emit(self, emitter: Emitter, artifact: Artifact, attempt: Attempt) -> None:

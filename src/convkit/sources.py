@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convkit import readers
-from convkit.arrays import load_arrays, save_arrays
+from convkit import readers, samples
+from convkit.arrays import save_arrays
 from convkit.artifact import Artifact, ModelInfo, PyTorchSource
 from convkit.errors import InputSpecError, UnreadableModelError, UntrustedPickleError, UsageError
 from convkit.formats import Variant
 from convkit.options import InputOptions
 from convkit.registry import runtime_for
 from convkit.signature import Signature
-from convkit.validators.inputs import matched
+from convkit.validators.domains import domains_of
+from convkit.validators.inputs import SavedSet
 from convkit.workers.pool import WorkerPool
 
 __all__ = ["Source", "describe", "identify", "selected"]
@@ -33,14 +34,14 @@ class Source:
         artifact: With its signature.
         info: What its reader found; None for a module factory.
         examples: An `.npz` with one example array per input, None where there are none.
-        given: The user's own arrays, as an `.npz` under the inputs' names, None where there are none.
+        given: The user's own samples, each as an `.npz` under the inputs' names; none where they gave none.
         notes: What was assumed.
     """
 
     artifact: Artifact
     info: ModelInfo | None
     examples: Path | None = None
-    given: Path | None = None
+    given: tuple[SavedSet, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -134,17 +135,34 @@ def describe(
     if options.output_names is not None:
         signature = _renamed(artifact, signature, options.output_names)
     _refuse_other_specs(signature, options)
-    given = _given(signature, options, scratch)
-    return Source(artifact.with_signature(signature), info, given, given)
+    given, notes = _given(signature, info, options, scratch)
+    return Source(artifact.with_signature(signature), info, given[0].file if given else None, given, tuple(notes))
 
 
-def _given(signature: Signature, options: InputOptions, scratch: Path) -> Path | None:
-    """The user's own arrays under the inputs' names, None where there are none."""
+def _given(
+    signature: Signature, info: ModelInfo | None, options: InputOptions, scratch: Path
+) -> tuple[tuple[SavedSet, ...], list[str]]:
+    """The user's own samples under the inputs' names, and what was assumed of them; none where they gave none."""
+    if options.arrays is None:
+        return (), []
+    sets, notes = samples.load(options.arrays, signature, domains_of((info,), signature), options.normalisation)
+    saved = [SavedSet(chosen.recipe, scratch / f"given-{index}.npz") for index, chosen in enumerate(sets)]
+    for kept, chosen in zip(saved, sets, strict=True):
+        save_arrays(kept.file, chosen.arrays)
+    return tuple(saved), notes
+
+
+def _examples(options: InputOptions, scratch: Path) -> Path | None:
+    """The user's arrays as a file that a worker reads, for a model that records no inputs; None where there are none.
+
+    Raises:
+        InputSpecError: They say too little without the model's inputs.
+    """
     if options.arrays is None:
         return None
-    given = scratch / "given.npz"
-    save_arrays(given, matched(signature, load_arrays(options.arrays)))
-    return given
+    arrays = samples.example(options.arrays, options.specs, options.normalisation)
+    save_arrays(scratch / "described.npz", arrays)
+    return scratch / "described.npz"
 
 
 def _renamed(artifact: Artifact, signature: Signature, names: tuple[str, ...]) -> Signature:
@@ -189,12 +207,13 @@ def _described_by_running(
     runtime = runtime_for(artifact.variant)
     assert runtime is not None, "every PyTorch variant that holds a model has a runtime"
     examples = scratch / "examples.npz"
+    arrays = _examples(options, scratch)
     answer = pool.worker(runtime.host).call(
         "convkit.loading.pytorch_describe:describe",
         {
             "artifact": artifact.to_json(),
             "specs": [s.to_json() for s in options.specs],
-            "arrays": None if options.arrays is None else str(options.arrays.absolute()),
+            "arrays": None if arrays is None else str(arrays),
             "dynamic": {n: {str(a): s for a, s in axes.items()} for n, axes in options.dynamic.items()},
             "output_names": None if options.output_names is None else list(options.output_names),
             "examples": str(examples),
@@ -204,5 +223,5 @@ def _described_by_running(
         timeout=timeout,
     )
     signature = Signature.from_json(answer.result["signature"])
-    given = _given(signature, options, scratch)
-    return Source(artifact.with_signature(signature), info, examples, given, tuple(answer.result["notes"]))
+    given, notes = _given(signature, info, options, scratch)
+    return Source(artifact.with_signature(signature), info, examples, given, (*answer.result["notes"], *notes))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from convkit import InputSpecError, Signature, TensorSpec
+from convkit.validators.domains import Domain, Kind
 from convkit.validators.inputs import draw, generated, matched, perturbed
 
 SIGNATURE = Signature(
@@ -14,11 +15,15 @@ SIGNATURE = Signature(
 )
 
 
-def test_every_dynamic_dimension_is_tried_at_two_sizes_and_zeros_come_last():
-    sets = list(generated(SIGNATURE, {"ids": 17}, {}, seeds=3))
+def rows(count: int) -> dict[str, Domain]:
+    return {"ids": Domain(Kind.INDICES, 0, count - 1, "it indexes a table")}
+
+
+def test_every_dynamic_dimension_is_tried_at_two_sizes_a_batch_of_one_and_zeros_come_last():
+    sets = list(generated(SIGNATURE, rows(17), {}, seeds=3))
     assert len(sets) == 4
-    for axis in (0, 2):
-        assert len({s.arrays["image"].shape[axis] for s in sets}) == 2
+    assert [s.arrays["image"].shape[0] for s in sets] == [2, 3, 1, 2]
+    assert [s.arrays["image"].shape[2] for s in sets] == [32, 48, 32, 32]
     assert all(s.arrays["image"].shape[0] == s.arrays["ids"].shape[0] for s in sets)
     assert not sets[-1].arrays["image"].any()
     assert "zeros" in sets[-1].recipe
@@ -26,7 +31,7 @@ def test_every_dynamic_dimension_is_tried_at_two_sizes_and_zeros_come_last():
 
 
 def test_token_ids_stay_below_the_rows_of_their_table():
-    values = np.concatenate([s.arrays["ids"].ravel() for s in generated(SIGNATURE, {"ids": 5}, {}, seeds=20)])
+    values = np.concatenate([s.arrays["ids"].ravel() for s in generated(SIGNATURE, rows(5), {}, seeds=20)])
     assert values.min() >= 0
     assert values.max() == 4
     unknown = np.concatenate([s.arrays["ids"].ravel() for s in generated(SIGNATURE, {}, {}, seeds=5)])
@@ -57,6 +62,7 @@ def test_given_arrays_are_matched_by_name_then_by_position():
         [np.zeros((2, 3, 5, 9)), np.zeros((2, 4), np.int64)],
         [np.zeros((2, 3, 8)), np.zeros((2, 4), np.int64)],
         [np.zeros((2, 3, 5, 8)), np.zeros((2, 4), np.float32)],
+        [np.zeros((2, 3, 5, 8)), np.full((2, 4), 1 << 63, np.uint64)],
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays):
@@ -66,8 +72,14 @@ def test_arrays_that_do_not_fit_are_refused(arrays):
 
 def test_a_known_upper_bound_is_tried_and_never_passed():
     sets = list(generated(SIGNATURE, {}, {}, 3, {"batch": (2, 64), "h": (None, 20)}))
-    assert [s.arrays["image"].shape[0] for s in sets] == [2, 3, 64, 2]
+    assert [s.arrays["image"].shape[0] for s in sets] == [2, 3, 64, 2]  # and no batch of one, which is refused
     assert max(s.arrays["image"].shape[2] for s in sets) == 20
+
+
+def test_a_batch_of_one_follows_the_upper_bound():
+    sets = list(generated(SIGNATURE, {}, {}, 3, {"batch": (1, 64)}))
+    assert [s.arrays["image"].shape[0] for s in sets] == [2, 3, 64, 1, 2]
+    assert [s.recipe.partition(",")[0] for s in sets] == ["seed 0", "seed 1", "seed 2", "seed 3", "zeros"]
 
 
 def test_a_far_upper_bound_is_not_tried():
@@ -82,3 +94,20 @@ def test_a_perturbation_is_a_last_bit():
     np.testing.assert_array_equal(moved["ids"], arrays["ids"])
     assert perturbed({"ids": arrays["ids"]}) is None
     assert np.abs(perturbed({"x": np.zeros(8, np.float32)})["x"]).max() == np.float32(2.0**-24)
+
+
+def test_masks_are_what_padding_makes():
+    spec = TensorSpec("attention_mask", "int64", (50, 6))
+    mask = draw(spec, {}, 0, Domain(Kind.MASK, 0, 1, "its name says so"))
+    assert mask.dtype == np.int64 and set(np.unique(mask)) == {0, 1}
+    assert (mask[:, 0] == 1).all() and (np.diff(mask, axis=1) <= 0).all() and len(set(mask.sum(1))) == 6
+    signature = Signature((spec,), ())
+    *_, last = generated(signature, {"attention_mask": Domain(Kind.MASK, 0, 1, "")}, {}, 1)
+    assert last.recipe == "zeros" and last.arrays["attention_mask"].all()
+
+
+def test_pixels_and_probabilities_lie_in_their_range():
+    pixels = draw(TensorSpec("x", "float32", (1, 3, 40, 40)), {}, 0, Domain(Kind.IMAGE, 0, 255, ""))
+    assert pixels.min() == 0 and pixels.max() == 255 and (pixels == np.floor(pixels)).all() and pixels.dtype == np.float32
+    shares = draw(TensorSpec("p", "float32", (1000,)), {}, 0, Domain(Kind.PROBABILITIES, 0, 1, ""))
+    assert 0 < shares.min() < 0.1 and 0.9 < shares.max() <= 1

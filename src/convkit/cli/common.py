@@ -18,11 +18,14 @@ __all__ = [
     "Lines",
     "check_reports",
     "emit_json",
+    "failing_file",
     "model_options",
     "parse_dynamic",
+    "parse_numbers",
     "parse_pairs",
     "report_option",
     "run_options",
+    "stress_options",
     "write_reports",
 ]
 
@@ -55,8 +58,28 @@ model_options = _stacked(
         metavar="NAME:DTYPE[DIM,…]",
         help="Shape of an input that the model does not record; a name is a dynamic dimension. Repeatable.",
     ),
-    click.option("--inputs", type=click.Path(path_type=Path), help="Real inputs: an .npz with arrays by input name, or an .npy."),
+    click.option(
+        "--inputs",
+        type=click.Path(path_type=Path),
+        help="Real inputs: an .npz with arrays by input name, an .npy, .json or .jsonl, a folder of these or of images.",
+    ),
     click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file."),
+)
+
+stress_options = _stacked(
+    click.option(
+        "--stress", is_flag=True, help="Try inputs that find bugs too: scales, ends of dtypes, NaN, images, sizes."
+    ),
+    click.option("--count-non-finite", is_flag=True, help="With --stress: NaN or infinity that spread differently are drift."),
+    click.option(
+        "--failing",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Where to write the inputs that drift, shrunk, as .npz [default: beside the report, else in the cache].",
+    ),
+    click.option("--no-shrink", is_flag=True, help="Do not look for the smallest inputs that drift (up to 15 seconds)."),
+    click.option("--image-mean", metavar="M[,M,M]", help="Of images as inputs, for pixels from 0 to 1: (pixel - mean) / std."),
+    click.option("--image-std", metavar="S[,S,S]", help="Their standard deviation."),
 )
 
 run_options = _stacked(
@@ -136,6 +159,21 @@ def parse_tolerance(values: tuple[str, ...]) -> Mapping[str, float] | None:
     return found or None
 
 
+def parse_numbers(value: str | None, what: str) -> list[float] | None:
+    """Reads `0.485,0.456,0.406`."""
+    if value is None:
+        return None
+    try:
+        return [float(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"cannot read {value!r}; write one number, or one per channel", param_hint=what) from None
+
+
+def failing_file(failing: Path | None, reports: tuple[Path, ...]) -> Path | None:
+    """Where inputs that drift are written: as the user says, else beside the first report."""
+    return failing or (reports[0].with_suffix(".failing.npz") if reports else None)
+
+
 def emit_json(data: Any) -> None:
     """Prints JSON for machines: the only thing on stdout."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
@@ -198,6 +236,7 @@ class Lines:
             line("validate", terminal.describe_validation(detail))
             for note in detail.notes:
                 line("", note)
+            lines(terminal.failing_lines(detail))
         elif event.stage == "delegation":
             line("delegated", str(detail))
         elif event.stage == "emit":

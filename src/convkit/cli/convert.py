@@ -24,6 +24,7 @@ Examples:
   convkit convert traced.pt --to onnx --dynamic image:0=batch --option opset=18
   convkit convert --model net.py:build --weights net.safetensors --to executorch --input image:float32[1,3,64,64]
   convkit convert model.keras --to litert --inputs samples.npz --tolerance 1e-4 --json
+  convkit convert model.onnx --to litert --stress --inputs tokenized.jsonl
   convkit convert model.onnx --to pytorch --emit python
   convkit convert model.onnx --to litert --report summary.md
 
@@ -40,6 +41,7 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--allow-drift", is_flag=True, help="Write the model although its numbers or its signature differ.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets for the proof.")
+@common.stress_options
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of a converter. Repeatable.")
 @click.option("--shard-size", type=click.IntRange(1), metavar="BYTES", help="Of a TF.js weight file [default: 4 MiB].")
 @click.option(
@@ -79,6 +81,12 @@ def command(
     allow_drift: bool,
     tolerance: tuple[str, ...],
     seeds: int,
+    stress: bool,
+    count_non_finite: bool,
+    failing: Path | None,
+    no_shrink: bool,
+    image_mean: str | None,
+    image_std: str | None,
     options: tuple[str, ...],
     shard_size: int | None,
     quantize_weights: str | None,
@@ -126,6 +134,12 @@ def command(
                 ignore_gaps=ignore_gaps,
                 tolerance=common.parse_tolerance(tolerance),
                 seeds=seeds,
+                stress=stress,
+                count_non_finite=count_non_finite,
+                failing=common.failing_file(failing, reports),
+                shrink=not no_shrink,
+                image_mean=common.parse_numbers(image_mean, "--image-mean"),
+                image_std=common.parse_numbers(image_std, "--image-std"),
                 timeout=timeout,
                 options=common.parse_pairs(options, "--option") | weight_options,
                 install=not no_install,

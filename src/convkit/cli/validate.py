@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Examples:
   convkit validate model.pt2 model.tflite
   convkit validate model.onnx model.tflite --inputs samples.npz --tolerance logits=1e-3
+  convkit validate model.onnx model.tflite --stress
+  convkit validate model.onnx model.tflite --inputs photos/ --image-mean 0.485,0.456,0.406 --image-std 0.229,0.224,0.225
+  convkit validate bert.onnx bert.tflite --inputs tokenized.jsonl
   convkit validate model.onnx model.tflite --locate --report drift.html
   convkit validate model.onnx model.tflite --baseline last.json
   convkit validate model.onnx model.tfjs --browser
@@ -30,11 +33,14 @@ Exit code 0: they agree, or with --baseline: no output got worse. 1: they drift,
 @click.argument("converted", type=click.Path(path_type=Path))
 @click.option("--model", "model_factory", metavar="MODULE:FUNCTION", help="SOURCE is the weights of this module.")
 @click.option("--input", "input_specs", multiple=True, metavar="NAME:DTYPE[DIM,…]", help="Shape of an unrecorded input.")
-@click.option("--inputs", type=click.Path(path_type=Path), help="Real inputs: an .npz or .npy.")
+@click.option(
+    "--inputs", type=click.Path(path_type=Path), help="Real inputs: .npz, .npy, .json or .jsonl, a folder of these or of images."
+)
 @click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
 @click.option("--locate/--no-locate", default=None, help="Compare what is inside too; by default when the outputs drift.")
+@common.stress_options
 @click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report (JSON): fail when an output got worse.")
 @click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm, webgl and webgpu.")
 @common.report_option
@@ -49,6 +55,12 @@ def command(
     tolerance: tuple[str, ...],
     seeds: int,
     locate: bool | None,
+    stress: bool,
+    count_non_finite: bool,
+    failing: Path | None,
+    no_shrink: bool,
+    image_mean: str | None,
+    image_std: str | None,
     baseline: Path | None,
     browser: bool,
     reports: tuple[Path, ...],
@@ -75,13 +87,28 @@ def command(
     if browser:
         if before is not None:
             raise click.UsageError("--baseline is for a comparison of two runtimes")
+        if stress or image_mean or image_std:
+            raise click.UsageError("--stress and images are for a comparison of two runtimes")
         if reports:
             raise click.UsageError("--report shows a comparison of two runtimes; --json shows what the browser did")
         report = api.validate_in_browser(source, converted, **arguments)
         shown = [*report.backends.values()]
         absent, failures = list(report.absent.items()), list(report.failures.items())
     else:
-        report = api.validate(source, converted, locate=locate, **arguments)
+        with common.Lines(shown=False).showing() as spinner:
+            report = api.validate(
+                source,
+                converted,
+                locate=locate,
+                stress=stress,
+                count_non_finite=count_non_finite,
+                failing=common.failing_file(failing, reports),
+                shrink=not no_shrink,
+                image_mean=common.parse_numbers(image_mean, "--image-mean"),
+                image_std=common.parse_numbers(image_std, "--image-std"),
+                observe=spinner,
+                **arguments,
+            )
         common.write_reports(report, reports)
         regressions = [] if before is None else evidence.worse_than(before, report)
         shown, absent, failures = [report], [], []
@@ -106,6 +133,8 @@ def _show(report: ValidationReport) -> None:
     common.line("validate", terminal.describe_validation(report))
     for text in (*report.signature_differences, *report.notes):
         common.line("", text)
+    common.lines([("inputs", f"{name}: {text}") for name, text in report.domains.items()])
     common.lines(terminal.metric_lines(report))
     if report.drift is not None:
         common.lines(drift_lines(report.drift))
+    common.lines(terminal.failing_lines(report))

@@ -125,7 +125,7 @@ class _Probing:
             self.observe(Event("probe", "the model as a whole", running=True))
             return self.trials.findings(route)
 
-        return tried() if self.trials.source.given is not None else cache.findings(f"model-{structure}", tried)
+        return tried() if self.trials.source.given else cache.findings(f"model-{structure}", tried)
 
     def _outcomes(self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache) -> dict[str, Outcome]:
         """The verdicts by digest: known ones, and those of probes that are made now."""

@@ -11,6 +11,7 @@ import math
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from convkit.artifact import ModelInfo
 from convkit.formats import Variant
 from convkit.readers.archive import read_json, read_member
 from convkit.readers.damage import DamagedFileError
+from convkit.readers.exported_arithmetic import small_constants, steps
 from convkit.readers.index_bounds import Lookup, Node, index_bounds
+from convkit.readers.input_domains import input_domains
 from convkit.readers.pytorch_names import dimension_names, named_shape, output_names, readable_expression
 from convkit.signature import Signature, TensorSpec
 
@@ -91,9 +94,13 @@ def describe(path: Path, archive: zipfile.ZipFile) -> ModelInfo:
         "opset_version": program.get("opset_version", {}),
     }
     placeholders = list(map(_value_name, _user_inputs(module)))
+    renamed = dict(zip(placeholders, signature.input_names, strict=False))
     if bounds := index_bounds(placeholders, _lookups(graph, shapes)):
-        renamed = dict(zip(placeholders, signature.input_names, strict=False))
         metadata["index_bounds"] = {renamed.get(name, name): rows for name, rows in bounds.items()}
+    specs = [replace(spec, name=name) for name, spec in zip(placeholders, signature.inputs, strict=False)]
+    dtypes = {name: dtype for name, (dtype, _) in shapes.items()}
+    if domains := input_domains(specs, steps(graph, dtypes, small_constants(archive, module))):
+        metadata["input_domains"] = {renamed.get(name, name): domain for name, domain in domains.items()}
     if limits := _ranges(program, module, shapes):
         metadata["dynamic_ranges"] = limits
     return ModelInfo(

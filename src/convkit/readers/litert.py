@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from convkit.formats import Variant
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.flatbuffer import Table, open_flatbuffer
 from convkit.readers.index_bounds import Lookup, Node, index_bounds
+from convkit.readers.input_domains import input_domains
+from convkit.readers.litert_arithmetic import steps
 from convkit.readers.litert_operators import BUILTIN_OPERATORS
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
@@ -59,6 +62,8 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         metadata = _metadata(model, len(subgraphs), quantization)
         if bounds := _index_bounds(subgraphs[0], tensors[0], codes, signatures[0]):
             metadata["index_bounds"] = bounds
+        if domains := _input_domains(model, subgraphs[0], tensors[0], codes, signatures[0]):
+            metadata["input_domains"] = domains
         return ModelInfo(
             variant,
             path,
@@ -148,20 +153,32 @@ def _scales(tensor: Table) -> int:
 
 
 def _index_bounds(subgraph: Table, tensors: Sequence[Table], codes: Sequence[str], signature: Signature) -> dict[str, int]:
-    """Bounds of the inputs that index constant tables; inputs by the signature's names, which are in another order."""
+    """Bounds of the inputs that index constant tables, by the signature's names."""
+    bounds = index_bounds(map(str, subgraph.numbers(1, "i")), _lookups(subgraph, tensors, codes))
+    return {name: bounds[index] for index, name in _names_of_inputs(subgraph, tensors, signature).items() if index in bounds}
+
+
+def _names_of_inputs(subgraph: Table, tensors: Sequence[Table], signature: Signature) -> dict[str, str]:
+    """The inputs' tensors, as the numbers that they have, under the signature's names, which are in another order."""
     inputs = subgraph.numbers(1, "i")
-    bounds = index_bounds(map(str, inputs), _lookups(subgraph, tensors, codes))
-    if not bounds:
-        return {}
     names = {spec.name for spec in signature.inputs}
     named = {}
     for position, index in enumerate(inputs):
         # serving_default_tokens:0 is what TensorFlow's converter calls the tensor of the input tokens.
         own = _pick(tensors, index, "tensor").text(3).removeprefix("serving_default_").removesuffix(":0")
-        name = own if own in names else signature.inputs[position].name if len(names) == len(inputs) else own
-        if str(index) in bounds:
-            named[name] = bounds[str(index)]
+        named[str(index)] = own if own in names else signature.inputs[position].name if len(names) == len(inputs) else own
     return named
+
+
+def _input_domains(
+    model: Table, subgraph: Table, tensors: Sequence[Table], codes: Sequence[str], signature: Signature
+) -> dict[str, dict[str, Any]]:
+    """What the graph tells of its inputs' values, by the signature's names."""
+    names = _names_of_inputs(subgraph, tensors, signature)
+    own = {spec.name: spec for spec in signature.inputs}
+    specs = [replace(own[name], name=index) for index, name in names.items() if name in own]
+    found = input_domains(specs, steps(subgraph, tensors, model.children(4), codes))
+    return {names[index]: domain for index, domain in found.items()}
 
 
 def _lookups(subgraph: Table, tensors: Sequence[Table], codes: Sequence[str]) -> Iterator[Lookup | Node]:

@@ -19,6 +19,8 @@ from convkit.formats import Variant
 from convkit.readers.companions import companion
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.index_bounds import Lookup, Node, index_bounds
+from convkit.readers.input_domains import input_domains
+from convkit.readers.onnx_arithmetic import steps
 from convkit.readers.protobuf import BYTES, VARINT, parse, top_level_fields
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
@@ -84,6 +86,8 @@ def read(path: Path, variant: Variant) -> ModelInfo:
     signature = _signature(model.graph)
     if bounds := index_bounds(signature.input_names, _lookups(model.graph)):
         metadata["index_bounds"] = bounds
+    if domains := input_domains(signature.inputs, steps(model.graph)):
+        metadata["input_domains"] = domains
     if model.metadata_props:
         metadata["metadata_props"] = {entry.key: entry.value[:200] for entry in model.metadata_props[:50]}
     return ModelInfo(

@@ -29,6 +29,7 @@ __all__ = [
     "Attempt",
     "ConversionReport",
     "Emitted",
+    "FailingInputs",
     "OutputMetrics",
     "SetResult",
     "Stage",
@@ -98,12 +99,16 @@ class OutputMetrics:
 
 @dataclass(frozen=True)
 class SetResult:
-    """One input set: its recipe, the outputs' metrics and the seconds that each side took (cold)."""
+    """One input set: its recipe, the outputs' metrics and the seconds that each side took (cold).
+
+    `stress` says that it is one of the inputs that find bugs, whose values are what no user gives.
+    """
 
     recipe: str
     outputs: tuple[OutputMetrics, ...]
     source_seconds: float
     target_seconds: float
+    stress: bool = False
 
     @property
     def passed(self) -> bool:
@@ -112,6 +117,30 @@ class SetResult:
     @property
     def exactly_equal(self) -> bool:
         return all(o.required == 0.0 and not o.problem for o in self.outputs)
+
+
+@dataclass(frozen=True)
+class FailingInputs:
+    """Inputs on which two models differ, made as small as a bounded search could.
+
+    Attributes:
+        path: The `.npz`; `convkit validate SOURCE TARGET --inputs PATH` runs them again.
+        recipe: The input set that they come from.
+        inputs: Every input's dtype, shape and number of values that are not zero, in words.
+        required: The smallest relative tolerance that would pass on them.
+        runs: How many comparisons the search took.
+        seconds: How long it took.
+    """
+
+    path: Path
+    recipe: str
+    inputs: dict[str, str]
+    required: float
+    runs: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
 
 
 @dataclass
@@ -126,6 +155,9 @@ class ValidationReport:
         notes: Input sets that were dropped, outputs that prove little, ….
         source, target: The paths of the two models; empty inside a conversion's report, which names them itself.
         drift: Where the difference starts, if that was looked for.
+        domains: What values inputs were taken to have and why, by input; those of which nothing is known are left out.
+        failing: The smallest inputs found on which they differ, if they do and that was looked for.
+        input_files: Recipe → the `.npz` that a set was run on, for as long as the comparison lasts; not part of the record.
     """
 
     source_runtime: str
@@ -137,6 +169,9 @@ class ValidationReport:
     source: str = ""
     target: str = ""
     drift: DriftReport | None = None
+    domains: dict[str, str] = field(default_factory=dict)
+    failing: FailingInputs | None = None
+    input_files: dict[str, Path] = field(default_factory=dict)
 
     @property
     def verdict(self) -> Verdict:
@@ -144,9 +179,21 @@ class ValidationReport:
         return Verdict.PROVED if kept and all(s.passed for s in self.sets) else Verdict.DRIFT
 
     @property
+    def worst(self) -> SetResult | None:
+        """The set on which the target differs most: a failed one if there is any, zeros only where nothing else differs.
+
+        Zeros make tensors alike that are not.
+        """
+        return max(
+            self.sets,
+            key=lambda s: (not s.passed, not s.recipe.startswith("zeros"), max((o.required for o in s.outputs), default=0.0)),
+            default=None,
+        )
+
+    @property
     def max_abs(self) -> float:
-        """max |Δ| over all sets and outputs."""
-        return max((o.max_abs for s in self.sets for o in s.outputs), default=0.0)
+        """max |Δ| over all outputs, and all sets but stressing ones: inputs of 1e30 make it large and say nothing."""
+        return max((o.max_abs for s in self.sets if not s.stress for o in s.outputs), default=0.0)
 
     @property
     def required(self) -> float:
@@ -164,11 +211,14 @@ class ValidationReport:
         return min((o.top1 for s in self.sets for o in s.outputs if o.top1 is not None), default=None)
 
     def to_json(self) -> dict[str, Any]:
+        record = asdict(self)
+        del record["input_files"]
         return {
             "schema_version": SCHEMA_VERSION,
             "verdict": self.verdict.value,
-            **asdict(self),
+            **record,
             "drift": None if self.drift is None else self.drift.to_json(),
+            "failing": None if self.failing is None else self.failing.to_json(),
             "summary": {
                 "max_abs": self.max_abs,
                 "required_tolerance": self.required,

@@ -15,6 +15,7 @@ __all__ = [
     "describe_stage",
     "describe_step",
     "describe_validation",
+    "failing_lines",
     "human_bytes",
     "human_seconds",
     "printable",
@@ -126,6 +127,19 @@ def _plain(value: object) -> str:
 
 def written_line(artifact: Artifact | Emitted) -> str:
     return f"{artifact.path.name} ({human_bytes(size_of(artifact.path))})"
+
+
+def failing_lines(report: ValidationReport) -> list[tuple[str, str]]:
+    """Where the inputs that drift are, and how to run them again; nothing where there are none."""
+    found = report.failing
+    if found is None:
+        return []
+    inputs = "; ".join(f"{name} {text}" for name, text in found.inputs.items())
+    again = f"convkit validate {report.source or 'SOURCE'} {report.target or 'CONVERTED'} --inputs {found.path}"
+    return [
+        ("failing", f"{found.path} ({inputs}), from {found.recipe}, in {found.runs} runs and {found.seconds:.1f} s"),
+        ("", f"run it again: {again}"),
+    ]
 
 
 def metric_lines(report: ValidationReport) -> list[tuple[str, str]]:

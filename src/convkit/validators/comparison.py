@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 
 from convkit import readers
-from convkit.arrays import load_arrays, save_arrays
+from convkit.arrays import load_arrays
 from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
 from convkit.errors import ConversionError, InputSpecError, NoRouteError, SourceRunError
 from convkit.formats import Variant
-from convkit.registry import host_versions, lacking_packages, runtime_for
+from convkit.registry import lacking_packages, runtime_for
 from convkit.reports.schema import SetResult, Tolerance, ValidationReport
 from convkit.signature import Signature, TensorSpec
-from convkit.validators.domains import integer_bounds
-from convkit.validators.inputs import InputSet, generated, perturbed
+from convkit.validators.bench import Bench
+from convkit.validators.domains import Domain, domains_of, told
+from convkit.validators.inputs import InputSet, SavedSet, Sizing, generated
 from convkit.validators.numerics import compare_output, compare_outputs
 from convkit.validators.tolerance import ILL_CONDITIONED, NOISE_FACTOR, above_noise, default_tolerance
-from convkit.workers.pool import Answer, Worker, WorkerPool
+from convkit.validators.trials import Sides, Trial, titled, trials_of
+from convkit.workers.pool import Answer, WorkerPool
 
 __all__ = ["Comparison", "runtime_of", "titled"]
 
@@ -46,10 +48,8 @@ def runtime_of(variant: Variant) -> Runtime:
     return runtime
 
 
-def titled(runtime: Runtime) -> str:
-    """The runtime's name with its version."""
-    version = next(iter(host_versions(runtime.host).values()), None)
-    return f"{runtime.name} {version}" if version else runtime.name
+def _silent(text: str) -> None:
+    """The progress of those who only want the result."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,38 @@ class Comparison:
     Attributes:
         source: The reference, with its signature.
         source_info: What its reader found, if it was read.
-        given: An `.npz` with the user's own inputs by name; generated ones otherwise.
+        given: The user's own inputs by name; generated ones where there are none.
         sizes_from: An `.npz` with example inputs whose sizes a dynamic dimension takes.
         tolerance: The user's relative tolerances: "" for all outputs, or by name.
         seeds: Random input sets.
         timeout: Seconds per side.
         runtime: What runs the target; by default the runtime that is registered for its variant.
         coarsest: A tolerance for floating-point outputs where the default is a stricter one.
+        stress: Whether inputs that find bugs follow the plain ones; see `convkit.validators.stress`.
+        count_non_finite: Whether differences in how NaN and infinity spread count among them.
+        progress: Is told what is being tried.
+        notes: What was assumed of the source and of the user's inputs; the report has them.
     """
 
     source: Artifact
     source_info: ModelInfo | None
-    given: Path | None = None
+    given: Sequence[SavedSet] = ()
     sizes_from: Path | None = None
     tolerance: Mapping[str, float] | None = None
     seeds: int = 3
     timeout: float | None = None
     runtime: Runtime | None = None
     coarsest: Tolerance | None = None
+    stress: bool = False
+    count_non_finite: bool = False
+    progress: Callable[[str], None] = _silent
+    notes: tuple[str, ...] = ()
+
+    @property
+    def signature(self) -> Signature:
+        """The source's, which both sides are run with."""
+        assert self.source.signature is not None
+        return self.source.signature
 
     def run(self, target: Artifact, scratch: Path, pool: WorkerPool) -> tuple[ValidationReport, list[Answer]]:
         """Compares `target` with the source.
@@ -97,43 +111,53 @@ class Comparison:
         assert signature is not None
         info = readers.inspect(target.path)
         target = target.with_signature(_aligned(signature, info.signature))
-        sides = (runtime_of(self.source.variant), self.runtime or runtime_of(target.variant))
-        trials = _trials(self._input_sets(signature, info), scratch)
-        # The source runs on the perturbed inputs too: how far it moves is its own noise.
-        files = (
-            [(t.inputs, t.expected) for t in trials] + [(t.moved, t.noisy) for t in trials if t.moved],
-            [(t.inputs, t.got) for t in trials],
-        )
-
-        def run_side(side: int) -> Answer:
-            runtime, artifact = sides[side], (self.source, target)[side]
-            return pool.worker(runtime.host).call(
-                "convkit.workers.running:run",
-                {
-                    "module": runtime.module,
-                    "artifact": artifact.to_json(),
-                    "inputs": [str(i) for i, _ in files[side]],
-                    "outputs": [str(o) for _, o in files[side]],
-                    "settings": dict(runtime.settings),
-                    "restarts": [len(trials)],  # the perturbed inputs come from where the others came from
-                },
-                stage="validate",
-                component=titled(runtime),
-                timeout=self.timeout,
-            )
-
-        if pool.worker(sides[0].host) is pool.worker(sides[1].host):
-            answers = [run_side(0), run_side(1)]
-        else:
-            answers = _both(run_side, [pool.worker(s.host) for s in sides])
-        report = ValidationReport(titled(sides[0]), titled(sides[1]))
+        sides = self._sides(target, pool)
+        report = ValidationReport(*sides.titles, notes=list(self.notes))
+        report.domains = told(self._domains(signature, info)) if not self.given else {}
+        sets = self._input_sets(signature, info)
+        trials = trials_of(sets, scratch)
+        report.input_files = {trial.recipe: trial.inputs for trial in trials}
+        answers = sides.run(trials)
         if info.signature is not None:
             actual = _as_it_runs(signature, info.signature, trials)
             report.signature_differences = actual.differences(info.signature)
             report.notes += _wrongly_declared(signature, actual)
         report.tolerances = self._tolerances(signature, info)
         self._fill(report, trials, answers)
+        if self.stress and report.sets:
+            from convkit.validators.stress.recipes import Setting  # what a plain comparison need not wait for
+            from convkit.validators.stress.running import add_stress
+
+            sizing = self._sizing(signature)
+            setting = Setting(signature, self._domains(signature, info), sizing, limits=_limits(signature, info.signature))
+            bench = self.bench(target, scratch, pool)
+            add_stress(bench, setting, report, self.count_non_finite, self.progress)
         return report, answers
+
+    def bench(self, target: Artifact, scratch: Path, pool: WorkerPool) -> Bench:
+        """The two models, to be compared on one input set after the other.
+
+        Args:
+            target: With the signature that it is run with.
+            scratch: An existing directory; what further comparisons write is in one of its own.
+            pool: Whose workers run both sides.
+        """
+        sides = self._sides(target, pool)
+        tolerances = self.tolerances(target)
+
+        def judge(trials: list[Trial], answers: list[Answer]) -> ValidationReport:
+            report = ValidationReport(*sides.titles)
+            report.tolerances = dict(tolerances)
+            self._fill(report, trials, answers)
+            return report
+
+        directory = scratch / "bench"
+        directory.mkdir(exist_ok=True)
+        return Bench(sides, judge, directory)
+
+    def _sides(self, target: Artifact, pool: WorkerPool) -> Sides:
+        runtimes = runtime_of(self.source.variant), self.runtime or runtime_of(target.variant)
+        return Sides((self.source, target), runtimes, pool, self.timeout)
 
     def as_compared(self, target: Artifact) -> Artifact:
         """The target with the signature that it is run with."""
@@ -157,13 +181,18 @@ class Comparison:
         return self._tolerances(self.source.signature, readers.inspect(target.path))
 
     def _input_sets(self, signature: Signature, target: ModelInfo) -> list[InputSet]:
-        if self.given is not None:
-            return [InputSet("given", load_arrays(self.given))]
-        bounds = integer_bounds(self.source_info, signature) | integer_bounds(target, signature)
+        if self.given:
+            return [InputSet(given.recipe, load_arrays(given.file)) for given in self.given]
+        sizing = self._sizing(signature)
+        return list(generated(signature, self._domains(signature, target), sizing.given, self.seeds, sizing.ranges))
+
+    def _domains(self, signature: Signature, target: ModelInfo) -> dict[str, Domain]:
+        return domains_of((self.source_info, target), signature)
+
+    def _sizing(self, signature: Signature) -> Sizing:
         sizes = {} if self.sizes_from is None else _sizes(signature, load_arrays(self.sizes_from))
         recorded = {} if self.source_info is None else self.source_info.metadata.get("dynamic_ranges", {})
-        ranges = {dim: (limits[0], limits[1]) for dim, limits in recorded.items()}
-        return list(generated(signature, bounds, sizes, self.seeds, ranges))
+        return Sizing(signature, sizes, {dim: (limits[0], limits[1]) for dim, limits in recorded.items()})
 
     def _tolerances(self, signature: Signature, target: ModelInfo) -> dict[str, Tolerance]:
         own = self.tolerance or {}
@@ -186,7 +215,7 @@ class Comparison:
         coarser = self.coarsest is not None and 0 < tolerance.relative < self.coarsest.relative
         return self.coarsest if self.coarsest is not None and coarser else tolerance
 
-    def _fill(self, report: ValidationReport, trials: list[_Trial], answers: list[Answer]) -> None:
+    def _fill(self, report: ValidationReport, trials: list[Trial], answers: list[Answer]) -> None:
         ill_conditioned: list[SetResult] = []
         for trial, mine, theirs in zip(trials, answers[0].result, answers[1].result, strict=False):
             if mine["error"]:
@@ -235,7 +264,7 @@ class Comparison:
             report.notes.append(f"output {', '.join(silent)} was zero (or empty) on all inputs: that proves little")
 
     @staticmethod
-    def _noise(expected: Mapping[str, np.ndarray], trial: _Trial) -> dict[str, float]:
+    def _noise(expected: Mapping[str, np.ndarray], trial: Trial) -> dict[str, float]:
         """What share of its scale each of the source's outputs moves by when its inputs move by a last bit."""
         if trial.moved is None or not trial.noisy.exists():
             return {}
@@ -245,46 +274,6 @@ class Comparison:
         }
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """The files of one input set: inputs, perturbed inputs (None where nothing can be perturbed), and outputs."""
-
-    recipe: str
-    inputs: Path
-    moved: Path | None
-    expected: Path
-    noisy: Path
-    got: Path
-
-
-def _trials(sets: list[InputSet], scratch: Path) -> list[_Trial]:
-    trials = []
-    for index, chosen in enumerate(sets):
-        inputs = scratch / f"inputs-{index}.npz"
-        save_arrays(inputs, chosen.arrays)
-        moved: Path | None = None
-        if (shifted := perturbed(chosen.arrays)) is not None:
-            moved = scratch / f"moved-{index}.npz"
-            save_arrays(moved, shifted)
-        outputs = (scratch / f"{role}-{index}.npz" for role in ("expected", "noisy", "got"))
-        trial = _Trial(chosen.recipe, inputs, moved, *outputs)
-        for path in (trial.expected, trial.noisy, trial.got):
-            path.unlink(missing_ok=True)  # of an earlier route
-        trials.append(trial)
-    return trials
-
-
-def _both(run_side: Callable[[int], Answer], workers: list[Worker]) -> list[Answer]:
-    """Runs both sides at the same time; when one fails, the other is not waited for."""
-    with ThreadPoolExecutor(2) as threads:
-        futures = [threads.submit(run_side, side) for side in (0, 1)]
-        _, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in unfinished:
-            workers[futures.index(future)].abandon()
-        failed = [f for f in futures if f not in unfinished and f.exception() is not None]
-        return [f.result() for f in (failed or futures)]
-
-
 def _aligned(wanted: Signature, found: Signature | None) -> Signature:
     """The signature to run the target with: its own when it has the source's names, else the source's by position."""
     if found is None or set(found.input_names) != set(wanted.input_names):
@@ -292,7 +281,7 @@ def _aligned(wanted: Signature, found: Signature | None) -> Signature:
     return found if set(found.output_names) == set(wanted.output_names) else wanted
 
 
-def _as_it_runs(declared: Signature, found: Signature, trials: list[_Trial]) -> Signature:
+def _as_it_runs(declared: Signature, found: Signature, trials: list[Trial]) -> Signature:
     """The source's signature, with the target's shape for an output that the source itself does not return as it declares it.
 
     A dimension with a name that no input has tells only that the source does not know its size.
@@ -323,6 +312,17 @@ def _fits(shape: tuple[int, ...], spec: TensorSpec, sizes: Mapping[str, int]) ->
 def _wrongly_declared(declared: Signature, actual: Signature) -> list[str]:
     pairs = zip(declared.outputs, actual.outputs, strict=True)
     return [f"the source declares its output {mine}, and returns {real}" for mine, real in pairs if mine.shape != real.shape]
+
+
+def _limits(mine: Signature, theirs: Signature | None) -> dict[str, tuple[int, int]]:
+    """The smallest and the largest integer that an input of both models holds: TF.js and LiteRT narrow some at their edge."""
+    narrowed = {} if theirs is None else {t.name: t.dtype for t in theirs.inputs}
+    found = {}
+    for spec in mine.inputs:
+        dtypes = [np.iinfo(d) for d in (spec.dtype, narrowed.get(spec.name, spec.dtype)) if re.fullmatch(r"u?int(8|16|32|64)", d)]
+        if len(dtypes) == 2:
+            found[spec.name] = max(int(d.min) for d in dtypes), min(int(d.max) for d in dtypes)
+    return found
 
 
 def _is_quantized(info: ModelInfo) -> bool:

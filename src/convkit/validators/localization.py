@@ -6,7 +6,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from convkit.arrays import save_arrays
 from convkit.artifact import Artifact
 from convkit.checking import convert_step
 from convkit.components import ConversionRequest, Converter, Tracer
@@ -14,7 +13,7 @@ from convkit.errors import ConvkitError, NoRouteError
 from convkit.formats import Variant
 from convkit.registry import converters, tracers
 from convkit.reports.drift import DriftReport
-from convkit.reports.schema import SetResult, ValidationReport
+from convkit.reports.schema import ValidationReport
 from convkit.traces import Trace
 from convkit.validators.comparison import Comparison
 from convkit.validators.drift import locate
@@ -85,21 +84,16 @@ def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport
         scratch: As for `localized`.
         pool: As for `localized`.
     """
-    # Zeros make tensors alike that are not: they are looked into when nothing else differs.
-    worst = max(report.sets, key=lambda s: (not s.passed and not s.recipe.startswith("zeros"), _required(s)))
-    chosen = next(s for s in comparison.input_sets(target) if s.recipe == worst.recipe)
-    inputs = scratch / "located.npz"
-    save_arrays(inputs, chosen.arrays)
+    worst = report.worst
+    if worst is None:
+        return
     sides = comparison.source, comparison.as_compared(target)
+    inputs = worst.recipe, report.input_files[worst.recipe]
     tolerated = comparison.tolerated_inside(target)
     try:
-        report.drift = localized(sides, (chosen.recipe, inputs), tolerated, scratch, pool, comparison.timeout)
+        report.drift = localized(sides, inputs, tolerated, scratch, pool, comparison.timeout)
     except ConvkitError as error:
         report.notes.append(f"where the difference starts could not be told: {error.message}")
-
-
-def _required(result: SetResult) -> float:
-    return max((o.required for o in result.outputs), default=0.0)
 
 
 def _way_inside(variant: Variant) -> tuple[Converter | None, Tracer]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from convkit.reports.schema import OutputMetrics, Tolerance
 
-__all__ = ["compare_output", "compare_outputs"]
+__all__ = ["compare_output", "compare_outputs", "failed_output"]
 
 _SCORES = range(2, 200_001)
 """Sizes of a last axis that may be a table of scores."""
@@ -23,7 +23,7 @@ def compare_outputs(
     return tuple(
         compare_output(name, array, got[name], tolerances[name])
         if name in got
-        else _failed(name, array, "the target has no such output")
+        else failed_output(name, array, "the target has no such output")
         for name, array in expected.items()
     )
 
@@ -38,7 +38,7 @@ def compare_output(name: str, expected: np.ndarray, got: np.ndarray, tolerance: 
         tolerance: Relative to max |expected|.
     """
     if expected.shape != got.shape:
-        return _failed(name, expected, f"shape {list(got.shape)}, the source's is {list(expected.shape)}")
+        return failed_output(name, expected, f"shape {list(got.shape)}, the source's is {list(expected.shape)}")
     if expected.dtype.kind in "USO" or got.dtype.kind in "USO":
         equal = bool((expected.astype(str) == got.astype(str)).all())
         return _exact(name, equal, "" if equal else "strings differ")
@@ -109,7 +109,8 @@ def _exact(name: str, equal: bool, problem: str) -> OutputMetrics:
     return OutputMetrics(name, 0.0, 0.0, 0.0, 0.0, None, None, None, required, 0.0, equal, problem)
 
 
-def _failed(name: str, expected: np.ndarray, problem: str) -> OutputMetrics:
+def failed_output(name: str, expected: np.ndarray, problem: str) -> OutputMetrics:
+    """The metrics of an output that cannot be compared."""
     numeric = expected.dtype.kind in "fiub" and expected.size > 0
     scale = float(np.abs(np.nan_to_num(expected.astype(np.float64))).max()) if numeric else 0.0
     inf = float("inf")

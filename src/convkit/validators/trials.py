@@ -1,0 +1,135 @@
+"""Runs two models on input sets, each in its own runtime, at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convkit.arrays import save_arrays
+from convkit.artifact import Artifact
+from convkit.components import Runtime
+from convkit.errors import ConvkitError
+from convkit.registry import host_versions
+from convkit.validators.inputs import InputSet, perturbed
+from convkit.workers.pool import Answer, Worker, WorkerPool
+
+__all__ = ["Sides", "Trial", "titled", "trials_of"]
+
+
+def titled(runtime: Runtime) -> str:
+    """The runtime's name with its version."""
+    version = next(iter(host_versions(runtime.host).values()), None)
+    return f"{runtime.name} {version}" if version else runtime.name
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The files of one input set: inputs, perturbed inputs (None where nothing can be perturbed), and outputs."""
+
+    recipe: str
+    inputs: Path
+    moved: Path | None
+    expected: Path
+    noisy: Path
+    got: Path
+
+
+def trials_of(sets: Sequence[InputSet], scratch: Path) -> list[Trial]:
+    """Writes the inputs of every set into `scratch`."""
+    trials = []
+    for index, chosen in enumerate(sets):
+        inputs = scratch / f"inputs-{index}.npz"
+        save_arrays(inputs, chosen.arrays)
+        moved: Path | None = None
+        if (shifted := perturbed(chosen.arrays)) is not None:
+            moved = scratch / f"moved-{index}.npz"
+            save_arrays(moved, shifted)
+        outputs = (scratch / f"{role}-{index}.npz" for role in ("expected", "noisy", "got"))
+        trial = Trial(chosen.recipe, inputs, moved, *outputs)
+        for path in (trial.expected, trial.noisy, trial.got):
+            path.unlink(missing_ok=True)  # of an earlier route
+        trials.append(trial)
+    return trials
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The source and the target with their runtimes.
+
+    Attributes:
+        artifacts, runtimes: Of the source, of the target.
+        pool: Whose workers run them.
+        timeout: Seconds per side.
+    """
+
+    artifacts: tuple[Artifact, Artifact]
+    runtimes: tuple[Runtime, Runtime]
+    pool: WorkerPool
+    timeout: float | None = None
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        return titled(self.runtimes[0]), titled(self.runtimes[1])
+
+    def run(self, trials: Sequence[Trial]) -> list[Answer]:
+        """The workers' answers (source, target); outputs are in the trials' files.
+
+        Raises:
+            ConversionError: One of the two does not load.
+            WorkerCrashError: Its runtime killed the worker.
+        """
+        # The source runs on the perturbed inputs too: how far it moves is its own noise.
+        files = (
+            [(t.inputs, t.expected) for t in trials] + [(t.moved, t.noisy) for t in trials if t.moved],
+            [(t.inputs, t.got) for t in trials],
+        )
+
+        def run_side(side: int) -> Answer:
+            return self._run(side, files[side], restarts=(len(trials),))  # the perturbed inputs come from where the others came
+
+        workers = [self.pool.worker(r.host) for r in self.runtimes]
+        if workers[0] is workers[1]:
+            return [run_side(0), run_side(1)]
+        return _both(run_side, workers)
+
+    def source_runs(self, sets: Sequence[InputSet], scratch: Path) -> list[bool]:
+        """On which sets the source runs; on none where its runtime fails as a whole."""
+        files = [(scratch / f"tried-{index}.npz", scratch / f"tried-out-{index}.npz") for index in range(len(sets))]
+        for (file, _), chosen in zip(files, sets, strict=True):
+            save_arrays(file, chosen.arrays)
+        try:
+            answer = self._run(0, files)
+        except ConvkitError:
+            return [False] * len(sets)
+        return [not result["error"] for result in answer.result]
+
+    def _run(self, side: int, files: Sequence[tuple[Any, Path]], restarts: Sequence[int] = ()) -> Answer:
+        runtime, artifact = self.runtimes[side], self.artifacts[side]
+        return self.pool.worker(runtime.host).call(
+            "convkit.workers.running:run",
+            {
+                "module": runtime.module,
+                "artifact": artifact.to_json(),
+                "inputs": [str(i) for i, _ in files],
+                "outputs": [str(o) for _, o in files],
+                "settings": dict(runtime.settings),
+                "restarts": list(restarts),
+            },
+            stage="validate",
+            component=titled(runtime),
+            timeout=self.timeout,
+        )
+
+
+def _both(run_side: Callable[[int], Answer], workers: list[Worker]) -> list[Answer]:
+    """Runs both sides at the same time; when one fails, the other is not waited for."""
+    with ThreadPoolExecutor(2) as threads:
+        futures = [threads.submit(run_side, side) for side in (0, 1)]
+        _, unfinished = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in unfinished:
+            workers[futures.index(future)].abandon()
+        failed = [f for f in futures if f not in unfinished and f.exception() is not None]
+        return [f.result() for f in (failed or futures)]
