@@ -47,6 +47,19 @@ def test_empty_and_scalar_tensors_and_large_weights(tmp_path):
     assert "text" not in trace.tensors
 
 
+def test_what_is_computed_from_constants_alone_is_one(tmp_path):
+    record = Recorder(tmp_path)
+    steps = [("Transpose", "w", "t"), ("RandomNormalLike", "t", "r"), ("Mul", "t", "m"), ("Constant", "", "c"), ("Add", "x", "a")]
+    for kind, read, made in steps:
+        record.operator(TracedOperator(made, kind, ("c", read) if kind == "Add" else (read,), (made,)))
+    record.tensor("x", np.ones(2))
+    record.tensor("w", np.ones(2), constant=True)
+    for name in ("c", "t", "r", "m", "a"):
+        record.tensor(name, np.ones(2))
+    record.close()
+    assert {n for n, t in Trace.open(tmp_path).tensors.items() if t.constant} == {"w", "t", "m", "c"}
+
+
 def test_a_sketch_does_not_change_with_the_layout():
     array = np.random.default_rng(0).standard_normal((2, 3, 5, 7)).astype(np.float32)
     mine, other = sketch_of(array), sketch_of(np.ascontiguousarray(array.transpose(0, 2, 3, 1)))

@@ -20,6 +20,7 @@ _INDEX = "trace.json"
 _VALUES = "values.bin"
 _ALIGNMENT = 64
 _FIRST_FEW = 8
+_RANDOM = ("rand", "multinomial", "bernoulli", "dropout", "aten.normal")
 Wanted = TypeVar("Wanted")
 _LARGEST_CONSTANT = 1 << 23
 """Bytes up to which weights are recorded: what a cause is told from, at the operator that is to blame."""
@@ -125,17 +126,23 @@ class Recorder:
         self._values = (directory / _VALUES).open("wb")
         self._tensors: dict[str, TracedTensor] = {}
         self._operators: list[TracedOperator] = []
+        self._makers: dict[str, TracedOperator] = {}
         self._notes: list[str] = []
         self._edges: dict[str, list[tuple[str, str]]] = {}
 
     def operator(self, operator: TracedOperator) -> None:
-        """Records an operator; operators come in an order in which they can run."""
+        """Records an operator; operators come in an order in which they can run, before the tensors that they make."""
         self._operators.append(operator)
+        self._makers.update(dict.fromkeys(operator.outputs, operator))
 
     def tensor(self, name: str, array: np.ndarray, constant: bool = False) -> None:
-        """Records the values of a tensor; the first record of a name counts, and strings are not recorded."""
+        """Records the values of a tensor; the first record of a name counts, and strings are not recorded.
+
+        What is computed from constants alone is one as well: converters compute it beforehand.
+        """
         if name in self._tensors or array.dtype.kind not in "fiubc":
             return
+        constant = constant or self._is_constant(name)
         offset = -1
         if not constant or array.nbytes <= _LARGEST_CONSTANT:
             self._values.seek(-(-self._values.tell() // _ALIGNMENT) * _ALIGNMENT)
@@ -143,6 +150,12 @@ class Recorder:
             np.ascontiguousarray(array).tofile(self._values)
         shape = tuple(int(n) for n in array.shape)
         self._tensors[name] = TracedTensor(name, array.dtype.name, shape, offset, sketch_of(array), constant)
+
+    def _is_constant(self, name: str) -> bool:
+        maker = self._makers.get(name)
+        if maker is None or any(word in maker.operator.lower() for word in _RANDOM):
+            return False
+        return all(n in self._tensors and self._tensors[n].constant for n in maker.inputs if n)
 
     def edges(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
         """Says which tensors are the model's inputs and outputs: names of the signature to names of tensors."""

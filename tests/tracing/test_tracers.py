@@ -70,6 +70,19 @@ def test_the_shipped_cnn(pool, model, tmp_path, suffix, target):
     assert any(t.constant for t in trace.tensors.values())
 
 
+@pytest.mark.parametrize("name", ["digits_cnn", "digits_lstm"])
+def test_tfjs_graphs_whose_outputs_have_other_names_are_known_to_their_ends(pool, model, tmp_path, name):
+    """TF.js knows such an output by its key; and it frees tensors that share their memory with others (in the LSTM)."""
+    path = api.convert(model(name, "savedmodel"), "tfjs", output=tmp_path / "m.tfjs", validate=False).artifact.path
+    info = inspect(path)
+    feeds = next(iter(generated(info.signature, {}, {"batch": 2}, 1))).arrays
+    trace = traced(pool, Artifact(info.variant, path, info.signature), feeds, tmp_path / "trace")
+    made = {o for operator in trace.operators for o in operator.outputs}
+    assert set(trace.outputs) == {"logits"} and set(trace.outputs.values()) <= made
+    assert trace.array(trace.outputs["logits"]).shape == (2, 10)
+    assert bool(trace.notes) == (name == "digits_lstm")
+
+
 def test_a_quantized_tensor_is_told_as_what_it_stands_for(pool, tmp_path):
     level = {"dtype": "INT8", "zero_points": (3,)}
     tensors = [T((1, 4), scales=(0.5,), **level), T((1, 4), scales=(0.25,), **level)]

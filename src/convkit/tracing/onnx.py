@@ -47,9 +47,8 @@ def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder)
         record.tensor(name, onnx.numpy_helper.to_array(proto, base), constant=True)
     for name, array in feeds.items():
         record.tensor(name, array)
-    constants = _constants(graph, set(initializers))
     for name, array in _values(artifact, model, feeds):
-        record.tensor(name, array, constant=name in constants)
+        record.tensor(name, array)
 
 
 def _outputs(artifact: Artifact, graph: onnx.GraphProto) -> dict[str, str]:
@@ -100,16 +99,6 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
         ):
             kept[attribute.name] = value
     return kept
-
-
-def _constants(graph: onnx.GraphProto, known: set[str]) -> set[str]:
-    """The values that follow from initializers and constants alone."""
-    found = set(known)
-    for node in graph.node:
-        random = node.op_type.startswith(("Random", "Multinomial", "Bernoulli"))
-        if not random and all(n in found for n in (*node.input, *_captured(node)) if n):
-            found |= set(node.output)
-    return found
 
 
 def _values(artifact: Artifact, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:

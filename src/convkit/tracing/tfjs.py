@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import Artifact
 from convkit.components import Host, Tracer
+from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.traces import Recorder, TracedOperator, fetched
 
@@ -55,11 +56,26 @@ def recorded(session: TfjsSession, artifact: Artifact, feeds: Mapping[str, np.nd
         record.tensor(own, feeds[name])
     constant = {n["name"] for n in nodes if n["op"] == "Const"}
     wanted = [o for n in nodes for o in outputs.get(n["name"], [n["name"]])]
-    for name, array in fetched(wanted, lambda names: [*session.intermediates(feeds, names).items()], _BUDGET):
+    told = set()
+    for name, array in fetched(wanted, lambda names: _fetched(session, feeds, names), _BUDGET):
         record.tensor(name, array, constant=name in constant)
+        told.add(name)
+    if hidden := len(wanted) - len(told):
+        record.note(f"TF.js does not hand out {hidden} of {len(wanted)} tensors inside {artifact.path.name}")
     for name, array in session.run(feeds).items():
         record.tensor(results[name], array)
     record.edges(inputs, results)
+
+
+def _fetched(session: TfjsSession, feeds: Mapping[str, np.ndarray], names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+    """Tensors by name, without those that TF.js cannot give: it frees some that share their memory with others, and branches
+    that are not taken have none. Which these are only trying tells.
+    """
+    try:
+        return [*session.intermediates(feeds, names).items()]
+    except ConversionError:
+        half = len(names) // 2
+        return [] if not half else [*_fetched(session, feeds, names[:half]), *_fetched(session, feeds, names[half:])]
 
 
 def _keyed(model: Mapping[str, Any], role: str) -> dict[str, str]:

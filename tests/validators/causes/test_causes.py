@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnxruntime import InferenceSession
 
 from convkit.validators.causes import Case, explained
 from convkit.validators.causes.operands import FUNCTIONS
@@ -193,3 +196,55 @@ def test_weights_behind_an_activation():
 def test_an_experiment_that_cannot_be_made_is_none():
     x, w = floats(2, 4, 9, 9), floats(6, 4, 3, 3)
     assert code("Conv", [x, w], floats(2, 6, 9, 9), floats(2, 6, 9, 9), pads=[1], strides="odd") == ""
+
+
+def recurrent(operator: str, attributes: dict, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What ONNX Runtime computes: all outputs of a LSTM or a GRU."""
+    names = [f"i{k}" for k in range(len(arrays))]
+    results = ["y", "h"]
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node(operator, names, results, **attributes)
+    given = [value(n, onnx.TensorProto.FLOAT, a.shape) for n, a in zip(names, arrays, strict=True)]
+    graph = onnx.helper.make_graph([node], "g", given, [value(n, onnx.TensorProto.FLOAT, None) for n in results])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 14)], ir_version=8)
+    return tuple(InferenceSession(model.SerializeToString()).run(None, dict(zip(names, arrays, strict=True))))
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU"])
+@pytest.mark.parametrize("output", [0, 1])
+@pytest.mark.parametrize(("direction", "both"), [("forward", 1), ("reverse", 1), ("bidirectional", 2)])
+def test_gates_in_another_order(operator, output, direction, both):
+    count, order = (4, [0, 2, 1, 3]) if operator == "LSTM" else (3, [1, 0, 2])
+    x, inner, carried, bias = floats(5, 2, 3), floats(both, count * 4, 3), floats(both, count * 4, 4), floats(both, count * 8)
+    attributes = {"hidden_size": 4, "direction": direction}
+
+    def mixed(array: np.ndarray, parts: int = count) -> np.ndarray:
+        blocks = np.split(array, parts, axis=1)
+        chosen = order if parts == count else [*order, *(count + i for i in order)]
+        return np.concatenate([blocks[i] for i in chosen], axis=1)
+
+    expected = recurrent(operator, attributes, x, inner, carried, bias)[output]
+    got = recurrent(operator, attributes, x, mixed(inner), mixed(carried), mixed(bias, 2 * count))[output]
+    assert code(operator, [x, inner, carried, bias], expected, got, **attributes) == "gate-order"
+    if operator == "GRU":
+        got = recurrent(operator, {**attributes, "linear_before_reset": 1}, x, inner, carried, bias)[output]
+        assert code(operator, [x, inner, carried, bias], expected, got, **attributes) == "reset-gate"
+
+
+@pytest.mark.parametrize("layer", [torch.nn.LSTM, torch.nn.GRU])
+@pytest.mark.parametrize(("first", "both"), [(True, False), (False, True)])
+def test_gates_of_torch_s_layers(layer, first, both):
+    torch.manual_seed(0)
+    module = layer(3, 4, num_layers=2, batch_first=first, bidirectional=both)
+    x = torch.randn(2, 5, 3)
+    count = 2 * (2 if both else 1)
+    states = [torch.zeros(count, x.shape[0 if first else 1], 4)] * (2 if layer is torch.nn.LSTM else 1)
+    inputs = [x.numpy(), *(s.numpy() for s in states), *(p.detach().numpy().copy() for p in module.parameters())]
+    with torch.no_grad():
+        expected = module(x)[0].numpy()
+        for parameter in module.parameters():
+            parameter.copy_(torch.cat(parameter.split(4)[1::-1] + parameter.split(4)[2:]))
+        got = module(x)[0].numpy()
+    name = "aten.lstm.input" if layer is torch.nn.LSTM else "aten.gru.input"
+    settings = {"has_biases": True, "num_layers": 2, "bidirectional": both, "batch_first": first}
+    assert code(name, inputs, expected, got, **settings) == "gate-order"

@@ -6,7 +6,7 @@ An experiment computes what the target would have computed if that were the caus
 
 from __future__ import annotations
 
-from convkit.validators.causes import channels, operands, parameters, values, windows  # noqa: F401 - they register
+from convkit.validators.causes import channels, operands, parameters, recurrent, values, windows  # noqa: F401 - they register
 from convkit.validators.causes.case import Case, Cause, explained
 
 __all__ = ["Case", "Cause", "explained"]
