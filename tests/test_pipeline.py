@@ -87,12 +87,16 @@ def test_drift_is_an_error_and_leaves_nothing(model, tmp_path, pool):
 
 def test_a_source_that_nothing_can_be_compared_with_costs_one_route(tmp_path, pool):
     """Its inputs moved by a last bit, its output is another: no other route would prove it, and none is taken."""
-    nodes = [helper.make_node("Mul", ["x", "far"], ["a"]), helper.make_node("Sin", ["a"], ["y"])]
-    rows = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [64]) for name in ("x", "y")]
-    far = helper.make_tensor("far", TensorProto.FLOAT, [], [1e6])
-    graph = helper.make_graph(nodes, "g", rows[:1], rows[1:], [far])
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["a"]),
+        helper.make_node("Mul", ["a", "far"], ["b"]),
+        helper.make_node("Sin", ["b"], ["y"]),
+    ]
+    rows = [helper.make_tensor_value_info(*t) for t in (("x", TensorProto.FLOAT, [64, 4096]), ("y", TensorProto.FLOAT, [64, 1]))]
+    far = [helper.make_tensor("far", TensorProto.FLOAT, [], [1e8]), helper.make_tensor("axes", TensorProto.INT64, [1], [1])]
+    graph = helper.make_graph(nodes, "g", rows[:1], rows[1:], far)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
-    inputs = {"x": np.random.default_rng(0).standard_normal(64).astype(np.float32)}
+    inputs = {"x": np.random.default_rng(0).standard_normal((64, 4096)).astype(np.float32)}
     with pytest.raises(convkit.ConversionError, match="ill-conditioned") as caught:
         convkit.convert(tmp_path / "m.onnx", "litert", tmp_path / "m.tflite", inputs=inputs, pool=pool)
     assert "none of" not in caught.value.message

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convkit.arguments import Inputs, Numbers, compared, materialised, normalisation, pytorch_source, tolerances
+from convkit.arguments import Inputs, Metrics, Numbers, compared, materialised, normalisation, pytorch_source, tolerances
 from convkit.artifact import ModelInfo, PyTorchSource
 from convkit.errors import UsageError
 from convkit.formats import Format, Variant, parse_format
@@ -66,6 +66,7 @@ def convert(
     force: bool = False,
     ignore_gaps: bool = False,
     tolerance: float | Mapping[str, float] | None = None,
+    metrics: Metrics | None = None,
     seeds: int = 3,
     stress: bool = False,
     count_non_finite: bool = False,
@@ -103,6 +104,7 @@ def convert(
         force: Overwrite the output.
         ignore_gaps: Try routes that have operator gaps.
         tolerance: Relative to the scale of an output; one number, or one per output name.
+        metrics: Metrics of your own: functions, or "file.py:function>=0.99"; a list for all outputs, or a mapping by output.
         seeds: Random input sets per validation.
         stress: Validate on inputs that find bugs too: scales, ends of dtypes, denormals, NaN and infinity, constant and one-hot
             images, masks, corners of dynamic dimensions.
@@ -122,6 +124,7 @@ def convert(
     """
     from convkit import live, pipeline
     from convkit.events import ignore
+    from convkit.validators import own_metrics
     from convkit.workers.pool import default_pool
 
     target = _target(to)
@@ -145,6 +148,7 @@ def convert(
             force=force,
             ignore_gaps=ignore_gaps,
             tolerance=tolerances(tolerance),
+            metrics=own_metrics.parse(metrics),
             seeds=seeds,
             stress=stress,
             count_non_finite=count_non_finite,
@@ -315,6 +319,8 @@ def validate(
     weights: str | Path | None = None,
     trust_pickle: bool = False,
     tolerance: float | Mapping[str, float] | None = None,
+    metrics: Metrics | None = None,
+    float64: bool = False,
     seeds: int = 3,
     locate: bool | None = None,
     stress: bool = False,
@@ -335,8 +341,9 @@ def validate(
         inputs: Real inputs; generated ones by default.
         input_specs: For a source that records no shapes.
         locate: Compare the tensors inside too, and tell where a difference starts (`.drift`): by default when the models differ.
+        float64: Say how far both are from what the source computes in float64: by default when an output misses its tolerance.
         stress, count_non_finite, failing, shrink, image_mean, image_std: As for `convert`.
-        model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool, observe: As for `convert`.
+        model_factory, weights, trust_pickle, tolerance, metrics, seeds, timeout, pool, observe: As for `convert`.
 
     Raises:
         ConvkitError: One of them cannot be read or does not run. Drift is no error here: see `.verdict`.
@@ -344,6 +351,7 @@ def validate(
     from convkit import routing, sources
     from convkit.events import Event, ignore
     from convkit.reports.schema import Verdict
+    from convkit.validators import own_metrics
     from convkit.validators.localization import add_drift
     from convkit.validators.shrinking import add_failing
     from convkit.workers.pool import default_pool
@@ -351,11 +359,14 @@ def validate(
     workers = pool or default_pool()
     loading = pytorch_source(model_factory, weights, trust_pickle)
     judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
+    asked = own_metrics.parse(metrics)
     told = observe or ignore
     taken = source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers
     with compared(*taken, normalisation(image_mean, image_std)) as (described, scratch):
         comparison = replace(
             described,
+            metrics=asked,
+            float64=float64,
             stress=stress,
             count_non_finite=count_non_finite,
             progress=lambda text: told(Event("validate", text, running=True)),

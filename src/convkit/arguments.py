@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,16 @@ if TYPE_CHECKING:
     from convkit.validators.comparison import Comparison
     from convkit.workers.pool import WorkerPool
 
-__all__ = ["Inputs", "compared", "materialised", "normalisation", "pytorch_source", "tolerances"]
+__all__ = ["Inputs", "Metrics", "Numbers", "compared", "materialised", "normalisation", "pytorch_source", "tolerances"]
 
 Inputs = Mapping[str, Any] | Sequence[Any] | str | Path
 """Example inputs: arrays or tensors by name or by position, or a path: see `convkit.samples`."""
 Numbers = float | Sequence[float]
+
+OneMetric = str | Callable[..., Any]
+Metrics = OneMetric | Sequence[OneMetric] | Mapping[str, OneMetric | Sequence[OneMetric]]
+"""Metrics of one's own, for all outputs or by output: functions of the source's array and the target's, or
+`file.py:function>=0.99`, or the name of a registered metric."""
 
 
 def pytorch_source(factory: str | None, weights: str | Path | None, trusted: bool) -> PyTorchSource:
@@ -114,7 +119,13 @@ def compared(
         routing.provision_runtimes((artifact.variant,), ConvertOptions(), ignore)
         reference = sources.describe(artifact, info, described, Path(scratch), workers, timeout)
         comparison = Comparison(
-            reference.artifact, reference.info, reference.given, reference.examples, tolerance, seeds, timeout
+            reference.artifact,
+            reference.info,
+            reference.given,
+            reference.examples,
+            tolerance,
+            seeds,
+            timeout,
         )
         comparison = replace(comparison, notes=reference.notes)
         yield comparison, Path(scratch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,11 +31,14 @@ __all__ = [
     "Emitter",
     "Face",
     "Host",
+    "Metric",
     "Option",
     "Origin",
+    "OutputKind",
     "Runtime",
     "Session",
     "Tracer",
+    "Variation",
 ]
 
 
@@ -116,6 +120,19 @@ class Converter:
     module: str = ""
 
 
+class Variation(StrEnum):
+    """Another way to compute the same outputs, whose roundings are others: what moves by it is noise."""
+
+    WEIGHTS = "weights"
+    """Weights moved by half a last bit."""
+    THREADS = "threads"
+    """Another number of threads."""
+    REPEAT = "repeat"
+    """The same once more; every runtime can."""
+    FLOAT64 = "float64"
+    """All of it in float64; inputs and outputs of other floating dtypes are taken and given in that."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What runs the models of a format.
@@ -126,6 +143,8 @@ class Runtime:
         host: Where it runs.
         module: Set by the registry: the module that holds `load(artifact, **settings) -> Session`.
         settings: What `load` is told beside the artifact.
+        variations: What `load` can be told as `variation="weights"`, …: it then gives a session that computes so, and raises
+            ConversionError for a model that it cannot do that with.
     """
 
     name: str
@@ -133,6 +152,7 @@ class Runtime:
     host: Host
     module: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    variations: tuple[Variation, ...] = ()
 
     @property
     def format(self) -> Format:
@@ -190,6 +210,36 @@ class Face:
     name: str
     suffixes: tuple[str, ...]
     render: Callable[[Document], str]
+
+
+class OutputKind(StrEnum):
+    """What an output is, as far as its metrics go."""
+
+    VALUES = "values"
+    SCORES = "class scores"
+    TOKEN_LOGITS = "token logits"
+    PIXEL_SCORES = "class scores per pixel"
+    MASK = "mask"
+    LABELS = "labels"
+    BOXES = "boxes"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A way to say how well an output agrees, beside the size of its difference.
+
+    Attributes:
+        name: As in `--metric logits=top-k`, and in reports where it has one value.
+        help: What it says, one clause.
+        kinds: The outputs that it is computed for without being asked.
+        compute: From the source's array and the target's, of one shape, to a number, a mapping of names to numbers, or None where
+            it says nothing of them.
+    """
+
+    name: str
+    help: str
+    kinds: tuple[OutputKind, ...]
+    compute: Callable[[np.ndarray, np.ndarray], float | Mapping[str, float] | None]
 
 
 class Session(Protocol):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convkit.errors import UsageError
 from convkit.formats import Format
 from convkit.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from convkit.validators.own_metrics import MetricRequest
 
 __all__ = ["ConvertOptions", "InputOptions", "Normalisation"]
 
@@ -62,6 +65,7 @@ class ConvertOptions:
         force: Overwrite the output.
         ignore_gaps: Try routes that `check` finds gaps on.
         tolerance: Relative tolerance in place of the derived one, for all outputs (key "") or by name.
+        metrics: The user's own metrics.
         seeds: Random input sets per validation.
         stress: Validate on inputs that find bugs too.
         count_non_finite: Of these, count differences in how NaN and infinity spread.
@@ -82,6 +86,7 @@ class ConvertOptions:
     force: bool = False
     ignore_gaps: bool = False
     tolerance: Mapping[str, float] = field(default_factory=dict)
+    metrics: tuple[MetricRequest, ...] = ()
     seeds: int = 3
     stress: bool = False
     count_non_finite: bool = False
@@ -100,6 +105,7 @@ class ConvertOptions:
             "validate": self.validate,
             "allow_drift": self.allow_drift,
             "tolerance": dict(self.tolerance),
+            "metrics": [str(m) for m in self.metrics],
             "seeds": self.seeds,
             "stress": self.stress,
             "converter_options": dict(self.converter_options),

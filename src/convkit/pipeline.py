@@ -27,6 +27,7 @@ from convkit.legalization.target import Verdict as Legality
 from convkit.options import ConvertOptions
 from convkit.planner import Route
 from convkit.registry import host_versions
+from convkit.reports import terminal
 from convkit.reports.schema import Attempt, ConversionReport, Emitted, Stage, ValidationReport, Verdict
 from convkit.sources import Source
 from convkit.staging import Staging, staging
@@ -220,6 +221,7 @@ class _Journey:
             stress=self.options.stress,
             count_non_finite=self.options.count_non_finite,
             progress=lambda text: self.observe(Event("validate", text, running=True)),
+            metrics=self.options.metrics,
         )
 
     def _emit(self, emitter: Emitter, artifact: Artifact, attempt: Attempt) -> None:
@@ -288,10 +290,8 @@ def _drift_message(report: ValidationReport) -> str:
     )
     if output.problem:
         return f"output '{output.name}' ({recipe}): {output.problem}"
-    told = (
-        f"output '{output.name}' ({recipe}) differs by {output.max_abs:.2g}, that is {output.required:.1e} of its scale; "
-        f"the tolerance is {output.allowed:.1e}"
-    )
+    told = f"output '{output.name}' ({recipe}) differs by {output.max_abs:.2g}, that is {terminal.describe_difference(output)}; "
+    told += f"the tolerance is {output.allowed:.1e}, the smallest that passes {terminal.passing(output.required)}"
     if report.drift is not None and report.drift.suspects:
         first = report.drift.suspects[0]
         told += f"; it starts at {first.operator} {first.name}" + (f": {first.cause}" if first.cause else "")

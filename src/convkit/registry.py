@@ -1,4 +1,4 @@
-"""Finds converters, runtimes, tracers, emitters and faces: the modules of five packages, and third parties' entry points."""
+"""Finds converters, runtimes, tracers, emitters, faces and metrics: modules of our packages, and third parties' entry points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from types import ModuleType
 
-from convkit.components import Converter, Emitter, Face, Host, Runtime, Tracer
+from convkit.components import Converter, Emitter, Face, Host, Metric, Runtime, Tracer
 from convkit.errors import UsageError
 from convkit.formats import Variant
 
@@ -23,6 +23,7 @@ __all__ = [
     "host_versions",
     "installed_version",
     "lacking_packages",
+    "metrics",
     "runtime_for",
     "runtimes",
     "tracers",
@@ -54,6 +55,7 @@ _DESCRIPTORS: dict[str, tuple[str, type]] = {
     "emitters": ("EMITTER", Emitter),
     "reports.faces": ("FACE", Face),
     "tracing": ("TRACER", Tracer),
+    "validators.metrics": ("METRIC", Metric),
 }
 _broken: dict[str, str] = {}
 
@@ -65,6 +67,7 @@ def broken_plugins() -> dict[str, str]:
     emitters()
     faces()
     tracers()
+    metrics()
     return dict(_broken)
 
 
@@ -117,6 +120,13 @@ def faces() -> dict[str, Face]:
     """The faces of a report, by suffix."""
     found = [m.FACE for m in _modules("reports.faces") if isinstance(getattr(m, "FACE", None), Face)]
     return {suffix: face for face in found for suffix in face.suffixes}
+
+
+@cache
+def metrics() -> dict[str, Metric]:
+    """All registered metrics, by name."""
+    found = [m.METRIC for m in _modules("validators.metrics") if isinstance(getattr(m, "METRIC", None), Metric)]
+    return {metric.name: metric for metric in found}
 
 
 def runtime_for(variant: Variant) -> Runtime | None:

@@ -19,6 +19,7 @@ __all__ = [
     "check_reports",
     "emit_json",
     "failing_file",
+    "metric_option",
     "model_options",
     "parse_dynamic",
     "parse_numbers",
@@ -88,6 +89,14 @@ run_options = _stacked(
     click.option("-q", "--quiet", is_flag=True, help="Print only what went wrong."),
 )
 
+
+metric_option = click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="[OUTPUT=]FUNCTION[>=X]",
+    help="Measure outputs by file.py:function(expected, got), or a registered metric, too; fail beyond the bound. Repeatable.",
+)
 
 report_option = click.option(
     "--report",

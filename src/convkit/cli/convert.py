@@ -25,6 +25,7 @@ Examples:
   convkit convert --model net.py:build --weights net.safetensors --to executorch --input image:float32[1,3,64,64]
   convkit convert model.keras --to litert --inputs samples.npz --tolerance 1e-4 --json
   convkit convert model.onnx --to litert --stress --inputs tokenized.jsonl
+  convkit convert segmenter.onnx --to litert --metric masks=metrics.py:dice>=0.98
   convkit convert model.onnx --to pytorch --emit python
   convkit convert model.onnx --to litert --report summary.md
 
@@ -40,6 +41,7 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--no-validate", is_flag=True, help="Convert without proof.")
 @click.option("--allow-drift", is_flag=True, help="Write the model although its numbers or its signature differ.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
+@common.metric_option
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets for the proof.")
 @common.stress_options
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of a converter. Repeatable.")
@@ -80,6 +82,7 @@ def command(
     no_validate: bool,
     allow_drift: bool,
     tolerance: tuple[str, ...],
+    metrics: tuple[str, ...],
     seeds: int,
     stress: bool,
     count_non_finite: bool,
@@ -133,6 +136,7 @@ def command(
                 force=force,
                 ignore_gaps=ignore_gaps,
                 tolerance=common.parse_tolerance(tolerance),
+                metrics=metrics,
                 seeds=seeds,
                 stress=stress,
                 count_non_finite=count_non_finite,

@@ -23,6 +23,8 @@ Examples:
   convkit validate model.onnx model.tflite --stress
   convkit validate model.onnx model.tflite --inputs photos/ --image-mean 0.485,0.456,0.406 --image-std 0.229,0.224,0.225
   convkit validate bert.onnx bert.tflite --inputs tokenized.jsonl
+  convkit validate model.onnx model.tflite --metric masks=iou>=0.99 --metric boxes=metrics.py:map50>=0.95
+  convkit validate model.pt2 model.tflite --float64
   convkit validate model.onnx model.tflite --locate --report drift.html
   convkit validate model.onnx model.tflite --baseline last.json
   convkit validate model.onnx model.tfjs --browser
@@ -38,6 +40,10 @@ Exit code 0: they agree, or with --baseline: no output got worse. 1: they drift,
 )
 @click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file.")
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
+@common.metric_option
+@click.option(
+    "--float64", is_flag=True, help="Say which side is closer to float64; by default when an output misses its tolerance."
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
 @click.option("--locate/--no-locate", default=None, help="Compare what is inside too; by default when the outputs drift.")
 @common.stress_options
@@ -53,6 +59,8 @@ def command(
     inputs: Path | None,
     trust_pickle: bool,
     tolerance: tuple[str, ...],
+    metrics: tuple[str, ...],
+    float64: bool,
     seeds: int,
     locate: bool | None,
     stress: bool,
@@ -89,6 +97,8 @@ def command(
             raise click.UsageError("--baseline is for a comparison of two runtimes")
         if stress or image_mean or image_std:
             raise click.UsageError("--stress and images are for a comparison of two runtimes")
+        if metrics or float64:
+            raise click.UsageError("--metric and --float64 are for a comparison of two runtimes")
         if reports:
             raise click.UsageError("--report shows a comparison of two runtimes; --json shows what the browser did")
         report = api.validate_in_browser(source, converted, **arguments)
@@ -100,6 +110,8 @@ def command(
                 source,
                 converted,
                 locate=locate,
+                metrics=metrics,
+                float64=float64,
                 stress=stress,
                 count_non_finite=count_non_finite,
                 failing=common.failing_file(failing, reports),

@@ -19,7 +19,7 @@ from convkit.errors import UnreadableModelError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["build", "import_from", "load_weights", "one_line", "out_of_date"]
+__all__ = ["build", "import_from", "imported", "load_weights", "one_line", "out_of_date"]
 
 _HINT = "write package.module:function or file.py:function"
 # What wraps or compiles a module prefixes the names of its weights.
@@ -54,27 +54,7 @@ def build(factory: str, directory: Path) -> torch.nn.Module:
     """
     import torch
 
-    home, _, name = factory.rpartition(":")
-    if not home or not name:
-        raise UsageError(f"cannot read --model {factory!r}", hint=_HINT)
-    try:
-        with import_from(Path(home).parent if home.endswith(".py") else directory):
-            module = _import_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"cannot import {home!r} for --model: {one_line(error)}",
-            hint=f"install {error.name}, or add the directory that holds it to PYTHONPATH",
-        ) from error
-    except FileNotFoundError as error:
-        raise UsageError(f"cannot import {home!r} for --model: {one_line(error)}", hint="check the path") from error
-    except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"importing {home!r} for --model failed: {type(error).__name__}: {one_line(error)}",
-            hint='the file is imported, not run: put what it does as a script under `if __name__ == "__main__":`',
-        ) from error
-    found = getattr(module, name, None)
-    if found is None:
-        raise UsageError(f"{home} has no {name!r}", hint=_what_it_has(module))
+    found = imported(factory, directory, "--model")
     if isinstance(found, torch.nn.Module):
         return found
     if not callable(found):
@@ -89,6 +69,41 @@ def build(factory: str, directory: Path) -> torch.nn.Module:
     if not isinstance(built, torch.nn.Module):
         raise UsageError(f"{factory} returned a {type(built).__name__}", hint="it must return a torch.nn.Module")
     return built
+
+
+def imported(named: str, directory: Path, option: str) -> Any:
+    """What the user names as `package.module:name` or `path/to/file.py:name`.
+
+    Args:
+        named: Its name.
+        directory: Where `package.module` is looked for, besides the installed packages.
+        option: On which it was named, for errors.
+
+    Raises:
+        UsageError: It cannot be imported, or is not there.
+    """
+    home, _, name = named.rpartition(":")
+    if not home or not name:
+        raise UsageError(f"cannot read {option} {named!r}", hint=_HINT)
+    try:
+        with import_from(Path(home).parent if home.endswith(".py") else directory):
+            module = _import_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"cannot import {home!r} for {option}: {one_line(error)}",
+            hint=f"install {error.name}, or add the directory that holds it to PYTHONPATH",
+        ) from error
+    except FileNotFoundError as error:
+        raise UsageError(f"cannot import {home!r} for {option}: {one_line(error)}", hint="check the path") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"importing {home!r} for {option} failed: {type(error).__name__}: {one_line(error)}",
+            hint='the file is imported, not run: put what it does as a script under `if __name__ == "__main__":`',
+        ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        raise UsageError(f"{home} has no {name!r}", hint=_what_it_has(module))
+    return found
 
 
 def _what_it_has(module: ModuleType) -> str:

@@ -59,7 +59,10 @@ class RouteSection:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output over one input set: whether it agrees, and the numbers."""
+    """One output over one input set: whether it agrees, and the numbers.
+
+    Attributes as in `OutputMetrics`, but for `noise`: the difference in multiples of the noise floor; and `metrics`: as texts.
+    """
 
     output: str
     recipe: str
@@ -71,6 +74,14 @@ class Comparison:
     cosine: float | None
     sqnr_db: float | None
     problem: str
+    noise: str = ""
+    kind: str = ""
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def smallest(self) -> str:
+        """The smallest tolerance that would have passed."""
+        return terminal.passing(self.required)
 
 
 @dataclass(frozen=True)
@@ -203,6 +214,8 @@ def of_validation(report: ValidationReport) -> Document:
             ("reference", f"{report.source} in {report.source_runtime}"),
             ("judged", f"{report.target} in {report.target_runtime}"),
             ("result", terminal.describe_validation(report)),
+            *((f"input {name}", text) for name, text in report.domains.items()),
+            *terminal.failing_lines(report),
             ("convkit", __version__),
         ),
         report.target,
@@ -216,7 +229,8 @@ def of_validation(report: ValidationReport) -> Document:
 def _comparisons(report: ValidationReport | None) -> tuple[Comparison, ...]:
     return tuple(
         Comparison(
-            o.name, result.recipe, o.passed, o.allowed, o.required, o.max_abs, o.scale, o.cosine, o.sqnr_db, o.problem
+            o.name, result.recipe, o.passed, o.allowed, o.required, o.max_abs, o.scale, o.cosine, o.sqnr_db, o.problem,
+            terminal.noise_text(o), o.kind, tuple(terminal.metric_values(o)),
         )
         for result in (report.sets if report else ())
         for o in result.outputs

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "ConversionReport",
     "Emitted",
     "FailingInputs",
+    "NoiseFloor",
     "OutputMetrics",
     "SetResult",
     "Stage",
@@ -65,6 +67,19 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
+class NoiseFloor:
+    """How far an output of the source moves by itself.
+
+    Attributes:
+        relative: max |Δ| as a share of the output's largest magnitude.
+        reason: In which experiment: "its inputs move by a last bit", ….
+    """
+
+    relative: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class OutputMetrics:
     """How one output of the target compares with the source's, over one input set.
 
@@ -81,6 +96,10 @@ class OutputMetrics:
         allowed: The relative tolerance that it was held to; above the default where the source itself is noisier.
         passed: Whether it is within the tolerance.
         problem: What is wrong beyond numbers (shape, NaN pattern, …), or "".
+        noise: The source's own noise floor; None where nothing is known of it.
+        source_error, target_error: How far the two sides are from float64, as shares of its scale; None where that is not known.
+        kind: What the output was taken for, and the sign of it.
+        metrics: What the metrics of that kind, and the user's own, say.
     """
 
     name: str
@@ -95,6 +114,20 @@ class OutputMetrics:
     allowed: float
     passed: bool
     problem: str = ""
+    noise: NoiseFloor | None = None
+    source_error: float | None = None
+    target_error: float | None = None
+    kind: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def times_noise(self) -> float | None:
+        """What would have passed, in multiples of the noise floor; None where the source has none."""
+        return None if self.noise is None or self.noise.relative == 0 else self.required / self.noise.relative
+
+    def to_json(self) -> dict[str, Any]:
+        told = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
+        return {**asdict(self), "times_noise": self.times_noise, "metrics": told}
 
 
 @dataclass(frozen=True)
@@ -114,9 +147,8 @@ class SetResult:
     def passed(self) -> bool:
         return all(o.passed for o in self.outputs)
 
-    @property
-    def exactly_equal(self) -> bool:
-        return all(o.required == 0.0 and not o.problem for o in self.outputs)
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "outputs": [o.to_json() for o in self.outputs]}
 
 
 @dataclass(frozen=True)
@@ -201,6 +233,11 @@ class ValidationReport:
         return max((o.required for s in self.sets for o in s.outputs), default=0.0)
 
     @property
+    def times_noise(self) -> float | None:
+        """The largest difference in multiples of its output's noise floor; None where no floor is known."""
+        return max((t for s in self.sets for o in s.outputs if (t := o.times_noise) is not None), default=None)
+
+    @property
     def cosine(self) -> float | None:
         """The lowest cosine similarity of any float output."""
         return min((o.cosine for s in self.sets for o in s.outputs if o.cosine is not None), default=None)
@@ -217,11 +254,13 @@ class ValidationReport:
             "schema_version": SCHEMA_VERSION,
             "verdict": self.verdict.value,
             **record,
+            "sets": [s.to_json() for s in self.sets],
             "drift": None if self.drift is None else self.drift.to_json(),
             "failing": None if self.failing is None else self.failing.to_json(),
             "summary": {
                 "max_abs": self.max_abs,
                 "required_tolerance": self.required,
+                "times_noise": self.times_noise,
                 "cosine": self.cosine,
                 "top1": self.top1,
             },

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from convkit.artifact import Artifact, ModelInfo, size_of
 from convkit.components import Converter
 from convkit.legalization.target import Finding, Verdict
 from convkit.registry import installed_version
-from convkit.reports.schema import Emitted, Stage, ValidationReport
+from convkit.reports.schema import Emitted, OutputMetrics, Stage, Tolerance, ValidationReport
 from convkit.signature import Signature
 
 __all__ = [
+    "describe_difference",
     "describe_findings",
     "describe_source",
     "describe_stage",
@@ -18,6 +21,9 @@ __all__ = [
     "failing_lines",
     "human_bytes",
     "human_seconds",
+    "metric_values",
+    "noise_text",
+    "passing",
     "printable",
 ]
 
@@ -79,12 +85,40 @@ def describe_stage(stage: Stage) -> str:
     return f"{human_seconds(stage.seconds)} ({stage.component})"
 
 
+def passing(required: float) -> str:
+    """A tolerance that passes, in two digits: rounded up, so that it does when it is typed."""
+    if required == 0 or not math.isfinite(required):
+        return "0" if required == 0 else "none"
+    step = 10.0 ** (math.floor(math.log10(required)) - 1)
+    return f"{math.ceil(round(required / step, 6)) * step:.1e}"
+
+
+def noise_text(output: OutputMetrics) -> str:
+    """How many noise floors a difference is: "4.1 × the noise floor 8.0e-07"; "" where no floor is known."""
+    times = output.times_noise
+    return "" if output.noise is None or times is None else f"{times:.2g} × the noise floor {output.noise.relative:.1e}"
+
+
+def describe_difference(output: OutputMetrics) -> str:
+    """An output's difference as a share of its scale, and in multiples of the noise floor."""
+    return ", ".join(filter(None, (f"{output.required:.1e} of its scale", noise_text(output))))
+
+
+def metric_values(output: OutputMetrics) -> list[str]:
+    """Name and value of every metric of the output's kind, and of the user's own."""
+    return [f"{name} {value:.6g}" for name, value in output.metrics.items()]
+
+
 def describe_validation(report: ValidationReport) -> str:
+    """All input sets in one line: the largest difference, in multiples of the noise too, and what would have passed."""
     outputs = [o for s in report.sets for o in s.outputs]
     tolerance = max((o.allowed for o in outputs), default=0.0)
     sets = len(report.sets)
     text = f"{sets} input set{'s' if sets != 1 else ''} × {report.target_runtime}: max |Δ| {report.max_abs:.1e}"
-    text += f", {report.required:.1e} of scale (tolerance {tolerance:.0e})"
+    text += f", {report.required:.1e} of scale"
+    if told := noise_text(max(outputs, key=lambda o: o.required)) if outputs else "":
+        text += f", {told}"
+    text += f" (tolerance {tolerance:.0e}, smallest that passes {passing(report.required)})"
     if report.cosine is not None:
         text += f" · cosine {report.cosine:.6f}"
     if report.top1 is not None:
@@ -138,28 +172,35 @@ def failing_lines(report: ValidationReport) -> list[tuple[str, str]]:
     again = f"convkit validate {report.source or 'SOURCE'} {report.target or 'CONVERTED'} --inputs {found.path}"
     return [
         ("failing", f"{found.path} ({inputs}), from {found.recipe}, in {found.runs} runs and {found.seconds:.1f} s"),
-        ("", f"run it again: {again}"),
+        ("again", again),
     ]
 
 
 def metric_lines(report: ValidationReport) -> list[tuple[str, str]]:
     """One line per input set and output, with the metrics that apply."""
-    lines = []
-    for result in report.sets:
-        for output in result.outputs:
-            tolerance = report.tolerances[output.name]
-            if output.problem:
-                text = output.problem
-            else:
-                text = (
-                    f"max |Δ| {output.max_abs:.2e} · {output.required:.1e} of scale {output.scale:.3g} · rmse {output.rmse:.1e}"
-                )
-                text += "" if output.sqnr_db is None else f" · SQNR {output.sqnr_db:.0f} dB"
-            mark = "ok" if output.passed else "DRIFT"
-            lines.append(
-                (
-                    mark,
-                    f"{output.name} ({result.recipe}): {text} · tolerance {tolerance.relative:.0e}, {tolerance.reason}",
-                )
-            )
-    return lines
+    return [
+        (
+            "ok" if output.passed else "DRIFT",
+            f"{output.name} ({result.recipe}): {_measured(output)} · {_held_to(output, report.tolerances[output.name])}",
+        )
+        for result in report.sets
+        for output in result.outputs
+    ]
+
+
+def _measured(output: OutputMetrics) -> str:
+    parts = [output.problem] if output.problem else []
+    if math.isfinite(output.max_abs):
+        parts += [f"max |Δ| {output.max_abs:.2e}", f"{output.required:.1e} of scale {output.scale:.3g}"]
+        if output.noise is not None and (told := noise_text(output)):
+            parts.append(f"{told} ({output.noise.reason})")
+        parts.append(f"rmse {output.rmse:.1e}")
+        parts += [] if output.sqnr_db is None else [f"SQNR {output.sqnr_db:.0f} dB"]
+        parts += metric_values(output)
+    return " · ".join(parts)
+
+
+def _held_to(output: OutputMetrics, tolerance: Tolerance) -> str:
+    widened = output.allowed > tolerance.relative
+    reason = "above the noise floor" if widened else tolerance.reason
+    return f"tolerance {output.allowed:.0e}, {reason}; smallest that passes {passing(output.required)}"

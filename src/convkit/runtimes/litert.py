@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convkit import readers
 from convkit.artifact import Artifact
-from convkit.components import Host, Runtime
+from convkit.components import Host, Runtime, Variation
 from convkit.errors import ConversionError, InputSpecError
 from convkit.formats import Variant
 from convkit.signature import Signature, TensorSpec, dynamic_dim
@@ -22,6 +22,7 @@ RUNTIME = Runtime(
     name="LiteRT",
     variants=(Variant.TFLITE,),
     host=Host(group="litert", preload=("numpy", "ai_edge_litert.interpreter"), packages=("ai-edge-litert",)),
+    variations=(Variation.THREADS,),
 )
 
 # Resource variables, and operators whose states are tensors of the file that outlive a run.
@@ -81,10 +82,14 @@ def _summary(error: Exception) -> str:
     return " ".join(str(error).split())[:500] or type(error).__name__
 
 
-def load(artifact: Artifact) -> LiteRTSession:
+def load(artifact: Artifact, variation: str | None = None) -> LiteRTSession:
     """Loads a file and picks the SignatureDef that `artifact.signature` names, by default the first.
 
     A file without SignatureDef is run through the tensors of its first subgraph.
+
+    Args:
+        artifact: The file.
+        variation: A `Variation` of the descriptor's.
 
     Raises:
         ConversionError: when the interpreter rejects the file, or the file lacks what `artifact.signature` names.
@@ -92,7 +97,7 @@ def load(artifact: Artifact) -> LiteRTSession:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_path=str(artifact.path))
+        interpreter = Interpreter(model_path=str(artifact.path), num_threads=2 if variation == Variation.THREADS else None)
         definitions = interpreter.get_signature_list()
         if not definitions:
             interpreter.allocate_tensors()

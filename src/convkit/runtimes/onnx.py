@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import Artifact
-from convkit.components import Host, Runtime
+from convkit.components import Host, Runtime, Variation
 from convkit.errors import ConversionError, InputSpecError, UsageError
 from convkit.formats import Variant
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
@@ -31,6 +31,7 @@ RUNTIME = Runtime(
     name="ONNX Runtime",
     variants=(Variant.ONNX,),
     host=Host(group="onnxruntime", preload=("numpy", "onnxruntime"), packages=("onnxruntime",)),
+    variations=(Variation.WEIGHTS, Variation.THREADS),
 )
 
 _LEVELS = {
@@ -83,20 +84,27 @@ class OnnxSession:
         return dict(zip(outputs, results, strict=True))
 
 
-def load(artifact: Artifact) -> OnnxSession:
+def load(artifact: Artifact, variation: str | None = None) -> OnnxSession:
     """Loads a file; external data is found beside it.
+
+    Args:
+        artifact: The file.
+        variation: A `Variation` of the descriptor's.
 
     Raises:
         ConversionError: ONNX Runtime rejects the file: it is invalid, an operator is not implemented, its domain is a
-            custom one, or an input or output is no tensor.
+            custom one, or an input or output is no tensor; or its weights are too large to be varied.
         UsageError: `CONVKIT_ORT_OPTIMIZATION` is no level.
     """
     import onnxruntime
 
     options = session_options()
+    if variation == Variation.THREADS:
+        options.intra_op_num_threads = 1
     try:
+        model = _with_moved_weights(artifact) if variation == Variation.WEIGHTS else str(artifact.path)
         session = onnxruntime.InferenceSession(
-            str(artifact.path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_WRONG_OPTIMIZERS
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=_WRONG_OPTIMIZERS
         )
     except Exception as error:
         raise _load_failure(artifact, error) from error
@@ -104,6 +112,12 @@ def load(artifact: Artifact) -> OnnxSession:
         tuple(_spec(node) for node in session.get_inputs()), tuple(_spec(node) for node in session.get_outputs())
     )
     return OnnxSession(session, signature)
+
+
+def _with_moved_weights(artifact: Artifact) -> bytes:
+    from convkit.loading.onnx_variations import moved_weights
+
+    return moved_weights(artifact.path)
 
 
 def session_options() -> Any:

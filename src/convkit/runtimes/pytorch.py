@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from convkit.artifact import Artifact
-from convkit.components import Host, Runtime
+from convkit.components import Host, Runtime, Variation
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.loading import pytorch as loading
@@ -18,6 +19,7 @@ RUNTIME = Runtime(
     name="PyTorch",
     variants=(Variant.EXPORTED_PROGRAM, Variant.TORCHSCRIPT, Variant.PICKLED_MODULE, Variant.MODULE_FACTORY),
     host=Host(group="torch", preload=("torch",), packages=("torch",)),
+    variations=(Variation.WEIGHTS, Variation.THREADS, Variation.FLOAT64),
 )
 
 
@@ -49,12 +51,14 @@ class PyTorchSession:
         # Not kept, unless it keeps state: its weights or its code may have changed since.
         model = self._stateful or loading.model(self._artifact)
         with torch.inference_mode():
-            if self._structure is None:
-                result = loading.call(model, self._signature.input_names, flat)
-            else:
-                args, kwargs = self._structure.fill(flat)
-                result = model(*args, **kwargs)
+            result = self._compute(model, flat)
         return {name: loading.to_numpy(tensor) for name, tensor in loading.named_tensors(result, self._signature.output_names)}
+
+    def _compute(self, model: Any, flat: Sequence[Any]) -> Any:
+        if self._structure is None:
+            return loading.call(model, self._signature.input_names, flat)
+        args, kwargs = self._structure.fill(list(flat))
+        return model(*args, **kwargs)
 
 
 class InputStructure:
@@ -86,10 +90,55 @@ def input_structure(artifact: Artifact) -> InputStructure | None:
     return InputStructure(program.call_spec.in_spec, constants)
 
 
-def load(artifact: Artifact) -> PyTorchSession:
+class VariedSession(PyTorchSession):
+    """Runs a module with other roundings.
+
+    Raises:
+        ConversionError: It is TorchScript, which holds dtypes in its code, or keeps state, which would be changed.
+    """
+
+    def __init__(self, artifact: Artifact, variation: Variation) -> None:
+        super().__init__(artifact)
+        self._variation = variation
+        if variation is not Variation.THREADS and (self.keeps_state or artifact.variant is Variant.TORCHSCRIPT):
+            raise ConversionError(f"{artifact.path} cannot be run in another precision", stage="validate", component=RUNTIME.name)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with _threads(1 if self._variation is Variation.THREADS else None):
+            return super().run(feeds)
+
+    def _compute(self, model: Any, flat: Sequence[Any]) -> Any:
+        from convkit.loading import variations
+
+        if self._variation is Variation.FLOAT64:
+            return variations.in_float64(model, super()._compute, flat)
+        if self._variation is Variation.WEIGHTS:
+            return variations.with_state(model, variations.moved_weights(model), super()._compute, flat)
+        return super()._compute(model, flat)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Has torch use that many threads while the block lasts; as many as ever for None."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def load(artifact: Artifact, variation: str | None = None) -> PyTorchSession:
     """Loads a model.
+
+    Args:
+        artifact: The model.
+        variation: A `Variation` of the descriptor's.
 
     Raises:
         UnreadableModelError: It does not load.
+        ConversionError: It cannot be varied like that.
     """
-    return PyTorchSession(artifact)
+    return PyTorchSession(artifact) if variation is None else VariedSession(artifact, Variation(variation))

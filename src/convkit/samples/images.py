@@ -120,7 +120,16 @@ def _pixels(file: Path, spec: TensorSpec) -> np.ndarray:
                 _refuse(file, image)
                 converted = image.convert("L" if spec.shape[axis] == 1 else "RGB")
                 return _covering(converted, width, height)
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError, Warning) as error:
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        struct.error,
+        MemoryError,
+        Warning,
+        Image.DecompressionBombError,
+    ) as error:
         raise InputSpecError(
             f"{file} cannot be read as an image for '{spec.name}': {error}", hint="save it again as PNG or JPEG, or leave it out"
         ) from None

@@ -14,16 +14,18 @@ from convkit import readers
 from convkit.arrays import load_arrays
 from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
-from convkit.errors import ConversionError, InputSpecError, NoRouteError, SourceRunError
+from convkit.errors import NoRouteError
 from convkit.formats import Variant
 from convkit.registry import lacking_packages, runtime_for
-from convkit.reports.schema import SetResult, Tolerance, ValidationReport
+from convkit.reports.schema import Tolerance, ValidationReport
 from convkit.signature import Signature, TensorSpec
 from convkit.validators.bench import Bench
 from convkit.validators.domains import Domain, domains_of, told
+from convkit.validators.experiments import Experiments, look_closer
 from convkit.validators.inputs import InputSet, SavedSet, Sizing, generated
-from convkit.validators.numerics import compare_output, compare_outputs
-from convkit.validators.tolerance import ILL_CONDITIONED, NOISE_FACTOR, above_noise, default_tolerance
+from convkit.validators.judging import Judge, is_quantized, refuse_unknown, runs_of, tolerances
+from convkit.validators.own_metrics import MetricRequest, judge_by_own
+from convkit.validators.tolerance import default_tolerance
 from convkit.validators.trials import Sides, Trial, titled, trials_of
 from convkit.workers.pool import Answer, WorkerPool
 
@@ -70,6 +72,8 @@ class Comparison:
         count_non_finite: Whether differences in how NaN and infinity spread count among them.
         progress: Is told what is being tried.
         notes: What was assumed of the source and of the user's inputs; the report has them.
+        metrics: The user's own metrics.
+        float64: Compute both sides' distances from float64 in any case, not only where an output misses its tolerance.
     """
 
     source: Artifact
@@ -85,6 +89,8 @@ class Comparison:
     count_non_finite: bool = False
     progress: Callable[[str], None] = _silent
     notes: tuple[str, ...] = ()
+    metrics: tuple[MetricRequest, ...] = ()
+    float64: bool = False
 
     @property
     def signature(self) -> Signature:
@@ -104,12 +110,16 @@ class Comparison:
             The report, and the workers' answers (source, target) with their times and memory.
 
         Raises:
+            InputSpecError: A tolerance or a metric is for something that is no output.
             ConversionError: One of the two does not load or does not run.
             WorkerCrashError: Its runtime killed the worker.
+            UsageError: A metric of the user's fails.
         """
         signature = self.source.signature
         assert signature is not None
         info = readers.inspect(target.path)
+        held_to = self._tolerances(signature, info)
+        refuse_unknown(signature, [m.output for m in self.metrics], "a metric")
         target = target.with_signature(_aligned(signature, info.signature))
         sides = self._sides(target, pool)
         report = ValidationReport(*sides.titles, notes=list(self.notes))
@@ -122,8 +132,8 @@ class Comparison:
             actual = _as_it_runs(signature, info.signature, trials)
             report.signature_differences = actual.differences(info.signature)
             report.notes += _wrongly_declared(signature, actual)
-        report.tolerances = self._tolerances(signature, info)
-        self._fill(report, trials, answers)
+        report.tolerances = held_to
+        self._judge(report, sides, trials, answers, thorough=True)
         if self.stress and report.sets:
             from convkit.validators.stress.recipes import Setting  # what a plain comparison need not wait for
             from convkit.validators.stress.running import add_stress
@@ -143,12 +153,12 @@ class Comparison:
             pool: Whose workers run both sides.
         """
         sides = self._sides(target, pool)
-        tolerances = self.tolerances(target)
+        held_to = self.tolerances(target)
 
         def judge(trials: list[Trial], answers: list[Answer]) -> ValidationReport:
             report = ValidationReport(*sides.titles)
-            report.tolerances = dict(tolerances)
-            self._fill(report, trials, answers)
+            report.tolerances = dict(held_to)
+            self._judge(report, sides, trials, answers, thorough=False)
             return report
 
         directory = scratch / "bench"
@@ -167,7 +177,7 @@ class Comparison:
     def tolerated_inside(self, target: Artifact) -> float:
         """How far a tensor inside the target may be off, as a share of its scale: what a single operator may do, or the user's
         own tolerance where that is larger."""
-        quantized = any(_is_quantized(i) for i in (self.source_info, readers.inspect(target.path)) if i is not None)
+        quantized = any(is_quantized(i) for i in (self.source_info, readers.inspect(target.path)) if i is not None)
         return max(default_tolerance("float32", 0, quantized).relative, *(self.tolerance or {}).values(), 0.0)
 
     def input_sets(self, target: Artifact) -> list[InputSet]:
@@ -179,6 +189,22 @@ class Comparison:
         """What `run` holds each output of a target to, before it knows the source's noise."""
         assert self.source.signature is not None
         return self._tolerances(self.source.signature, readers.inspect(target.path))
+
+    def _tolerances(self, signature: Signature, target: ModelInfo) -> dict[str, Tolerance]:
+        return tolerances(signature, (self.source_info, target), self.tolerance or {}, self.coarsest)
+
+    def _judge(
+        self, report: ValidationReport, sides: Sides, trials: Sequence[Trial], answers: Sequence[Answer], thorough: bool
+    ) -> None:
+        """Fills a report with what came of the trials; `thorough` where a second look at what differs may take seconds."""
+        judge, runs = Judge(report, self.tolerance or {}), runs_of(trials, answers)
+        for run in runs:
+            judge.take(run)
+        experiments = Experiments(sides, [t.inputs for t in trials], trials[0].inputs.parent)
+        look_closer(judge, experiments, thorough=thorough, float64=self.float64 and thorough)
+        if thorough:
+            judge_by_own(self.metrics, self.signature, judge, runs, sides.pool, self.timeout)
+        judge.close()
 
     def _input_sets(self, signature: Signature, target: ModelInfo) -> list[InputSet]:
         if self.given:
@@ -193,85 +219,6 @@ class Comparison:
         sizes = {} if self.sizes_from is None else _sizes(signature, load_arrays(self.sizes_from))
         recorded = {} if self.source_info is None else self.source_info.metadata.get("dynamic_ranges", {})
         return Sizing(signature, sizes, {dim: (limits[0], limits[1]) for dim, limits in recorded.items()})
-
-    def _tolerances(self, signature: Signature, target: ModelInfo) -> dict[str, Tolerance]:
-        own = self.tolerance or {}
-        if unknown := set(own) - {"", *signature.output_names}:
-            raise InputSpecError(
-                f"a tolerance was given for {', '.join(sorted(unknown))}, which is no output of the model",
-                hint="its outputs are " + ", ".join(signature.output_names),
-            )
-        operators = sum((self.source_info or target).operators.values())
-        quantized = any(_is_quantized(i) for i in (self.source_info, target) if i is not None)
-        return {
-            t.name: Tolerance(own.get(t.name, own[""]) if "" in own else own[t.name], "given")
-            if "" in own or t.name in own
-            else self._default(default_tolerance(t.dtype, operators, quantized))
-            for t in signature.outputs
-        }
-
-    def _default(self, tolerance: Tolerance) -> Tolerance:
-        # An exact output stays exact.
-        coarser = self.coarsest is not None and 0 < tolerance.relative < self.coarsest.relative
-        return self.coarsest if self.coarsest is not None and coarser else tolerance
-
-    def _fill(self, report: ValidationReport, trials: list[Trial], answers: list[Answer]) -> None:
-        ill_conditioned: list[SetResult] = []
-        for trial, mine, theirs in zip(trials, answers[0].result, answers[1].result, strict=False):
-            if mine["error"]:
-                report.notes.append(f"inputs dropped ({trial.recipe}): the source does not run on them: {mine['error']}")
-                continue
-            if theirs["error"]:
-                raise ConversionError(
-                    f"the converted model does not run ({trial.recipe}): {theirs['error']}",
-                    stage="validate",
-                    component=report.target_runtime,
-                )
-            expected = load_arrays(trial.expected)
-            noise = self._noise(expected, trial)
-            allowed = {
-                n: t if n in (self.tolerance or {}) or "" in (self.tolerance or {}) else above_noise(t, noise.get(n, 0.0))
-                for n, t in report.tolerances.items()
-            }
-            metrics = compare_outputs(expected, load_arrays(trial.got), allowed)
-            result = SetResult(trial.recipe, metrics, mine["seconds"], theirs["seconds"])
-            worst = max(noise, key=lambda n: noise[n], default="")
-            if not self.tolerance and worst and noise[worst] * NOISE_FACTOR > ILL_CONDITIONED and not result.exactly_equal:
-                report.notes.append(
-                    f"inputs not counted ({trial.recipe}): the source's own output '{worst}' moves by {noise[worst]:.1e} of its "
-                    "scale when the inputs move by a last bit"
-                )
-                ill_conditioned.append(result)
-            else:
-                report.sets.append(result)
-        if not report.sets and not ill_conditioned:
-            raise SourceRunError(
-                f"the source itself runs on none of the inputs: {answers[0].result[0]['error']}",
-                stage="validate",
-                component=report.source_runtime,
-                hint="give inputs that suit the model: --inputs data.npz",
-            )
-        if not report.sets:
-            raise SourceRunError(
-                "the source is ill-conditioned on all inputs that were tried, so nothing could be proved; " + report.notes[-1],
-                stage="validate",
-                component=report.source_runtime,
-                hint="give inputs that suit the model: --inputs data.npz; or say what to accept: --tolerance 1e-2",
-            )
-        outputs = [o for s in report.sets for o in s.outputs]
-        silent = [n for n in report.tolerances if not any(o.scale for o in outputs if o.name == n)]
-        if silent:
-            report.notes.append(f"output {', '.join(silent)} was zero (or empty) on all inputs: that proves little")
-
-    @staticmethod
-    def _noise(expected: Mapping[str, np.ndarray], trial: Trial) -> dict[str, float]:
-        """What share of its scale each of the source's outputs moves by when its inputs move by a last bit."""
-        if trial.moved is None or not trial.noisy.exists():
-            return {}
-        noisy = load_arrays(trial.noisy)
-        return {
-            name: compare_output(name, array, noisy[name], Tolerance(0.0, "noise")).required for name, array in expected.items()
-        }
 
 
 def _aligned(wanted: Signature, found: Signature | None) -> Signature:
@@ -323,13 +270,6 @@ def _limits(mine: Signature, theirs: Signature | None) -> dict[str, tuple[int, i
         if len(dtypes) == 2:
             found[spec.name] = max(int(d.min) for d in dtypes), min(int(d.max) for d in dtypes)
     return found
-
-
-def _is_quantized(info: ModelInfo) -> bool:
-    """Whether a model computes in integers: LiteRT says so of its tensors, the others have operators for it."""
-    if info.variant is Variant.TFLITE:  # which dequantizes weights of half precision too
-        return "quantization" in info.metadata
-    return any("quantize" in operator.lower() for operator in info.operators)
 
 
 def _sizes(signature: Signature, arrays: Mapping[str, Any]) -> dict[str, int]:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from convkit.reports.schema import OutputMetrics, Tolerance
+from convkit.validators.metrics.top_k import decided_rows
 
 __all__ = ["compare_output", "compare_outputs", "failed_output"]
 
 _SCORES = range(2, 200_001)
 """Sizes of a last axis that may be a table of scores."""
-_DECIDED = 1e-3
-"""The lead, as a share of the scale, from which a best score is one."""
 
 
 def compare_outputs(
@@ -93,11 +92,7 @@ def _top1(expected: np.ndarray, got: np.ndarray) -> float | None:
     """Agreement of the argmax over the last axis; rows whose two best scores are as good as equal do not count."""
     if expected.ndim < 2 or expected.shape[-1] not in _SCORES or expected.dtype.kind == "c":
         return None
-    rows = expected.reshape(-1, expected.shape[-1])
-    if not np.isfinite(rows).all():
-        return None
-    best = np.partition(rows.astype(np.float64), -2, axis=-1)[:, -2:]
-    decided = best[:, 1] - best[:, 0] > _DECIDED * np.abs(rows).max()
+    rows, decided = decided_rows(expected)
     if not decided.any():
         return None
     agree = rows.argmax(-1) == got.reshape(rows.shape).argmax(-1)

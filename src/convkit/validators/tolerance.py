@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from convkit.reports.schema import Tolerance
+from convkit.reports.schema import NoiseFloor, Tolerance
 
-__all__ = ["ILL_CONDITIONED", "NOISE_FACTOR", "above_noise", "default_tolerance"]
+__all__ = ["FAR_OFF", "ILL_CONDITIONED", "NOISE_FACTOR", "above_noise", "default_tolerance", "explained"]
 
 _FLOAT32 = 1e-5
 _FLOAT32_CEILING = 1e-4
@@ -18,7 +18,9 @@ _OPERATORS_AT_BASE = 64
 NOISE_FACTOR = 10
 """How far above the source's own noise a difference may lie: other orders of summation move more than one last bit."""
 ILL_CONDITIONED = 1e-3
-"""From this share of the scale on, the source's own noise drowns what a comparison could show."""
+"""No output passes that is further off, whatever the noise: from this share of the scale on, it drowns what could be shown."""
+FAR_OFF = 10 * ILL_CONDITIONED
+"""Beyond this share of the scale no experiment that takes seconds is made to see whether rounding explains a difference."""
 _HALF = {"float16": 1e-2, "bfloat16": 4e-2}
 
 
@@ -48,10 +50,15 @@ def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> To
     return Tolerance(0.0, f"{dtype} is exact")
 
 
-def above_noise(tolerance: Tolerance, noise: float) -> Tolerance:
-    """The tolerance where the source itself moves by `noise` (a share of its scale) when its input moves by a last bit."""
-    floor = NOISE_FACTOR * noise
+def explained(required: float, noise: NoiseFloor) -> bool:
+    """Whether a difference may be the source's own noise: it is within ten times the floor."""
     # An output of zeros has no scale: what it moves by is no share of it.
-    if floor <= tolerance.relative or not math.isfinite(floor):
+    return math.isfinite(noise.relative) and required <= NOISE_FACTOR * noise.relative
+
+
+def above_noise(tolerance: Tolerance, noise: NoiseFloor) -> Tolerance:
+    """The tolerance where the source itself moves by more than a tenth of it: ten times that, as long as that shows something."""
+    floor = min(NOISE_FACTOR * noise.relative, ILL_CONDITIONED)
+    if floor <= tolerance.relative or not math.isfinite(noise.relative):
         return tolerance
-    return Tolerance(float(f"{floor:.1e}"), f"{NOISE_FACTOR} × what the source itself moves by at a last bit of its input")
+    return Tolerance(float(f"{floor:.1e}"), f"{NOISE_FACTOR} × the noise floor: what the source moves by when {noise.reason}")

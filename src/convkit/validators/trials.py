@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convkit.arrays import save_arrays
 from convkit.artifact import Artifact
-from convkit.components import Runtime
+from convkit.components import Runtime, Variation
 from convkit.errors import ConvkitError
 from convkit.registry import host_versions
 from convkit.validators.inputs import InputSet, perturbed
@@ -27,7 +28,10 @@ def titled(runtime: Runtime) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """The files of one input set: inputs, perturbed inputs (None where nothing can be perturbed), and outputs."""
+    """The files of one input set: inputs, perturbed inputs (None where nothing can be perturbed), and outputs.
+
+    `noisy` is what the source makes of the perturbed inputs; where there are none, of the inputs with perturbed weights.
+    """
 
     recipe: str
     inputs: Path
@@ -81,14 +85,21 @@ class Sides:
             ConversionError: One of the two does not load.
             WorkerCrashError: Its runtime killed the worker.
         """
-        # The source runs on the perturbed inputs too: how far it moves is its own noise.
+        # The source runs on the perturbed inputs too, or with perturbed weights: how far it moves is its own noise.
         files = (
             [(t.inputs, t.expected) for t in trials] + [(t.moved, t.noisy) for t in trials if t.moved],
             [(t.inputs, t.got) for t in trials],
         )
 
+        unmoved = [(t.inputs, t.noisy) for t in trials if not t.moved]
+
         def run_side(side: int) -> Answer:
-            return self._run(side, files[side], restarts=(len(trials),))  # the perturbed inputs come from where the others came
+            # The perturbed inputs come from where the others came.
+            answer = self._run(side, files[side], restarts=(len(trials),))
+            if side == 0 and unmoved and Variation.WEIGHTS in self.runtimes[0].variations:
+                with suppress(ConvkitError):  # it tells nothing then, and the comparison stands without it
+                    self._run(0, unmoved, variation=Variation.WEIGHTS)
+            return answer
 
         workers = [self.pool.worker(r.host) for r in self.runtimes]
         if workers[0] is workers[1]:
@@ -106,8 +117,15 @@ class Sides:
             return [False] * len(sets)
         return [not result["error"] for result in answer.result]
 
-    def _run(self, side: int, files: Sequence[tuple[Any, Path]], restarts: Sequence[int] = ()) -> Answer:
+    def _run(
+        self,
+        side: int,
+        files: Sequence[tuple[Any, Path]],
+        restarts: Sequence[int] = (),
+        variation: Variation | None = None,
+    ) -> Answer:
         runtime, artifact = self.runtimes[side], self.artifacts[side]
+        settings = dict(runtime.settings) | ({} if variation is None else {"variation": variation.value})
         return self.pool.worker(runtime.host).call(
             "convkit.workers.running:run",
             {
@@ -115,7 +133,7 @@ class Sides:
                 "artifact": artifact.to_json(),
                 "inputs": [str(i) for i, _ in files],
                 "outputs": [str(o) for _, o in files],
-                "settings": dict(runtime.settings),
+                "settings": settings,
                 "restarts": list(restarts),
             },
             stage="validate",

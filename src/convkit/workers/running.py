@@ -28,7 +28,10 @@ def _session(module: str, artifact: Artifact, settings: Mapping[str, Any]) -> Se
     file = (str(artifact.path), stamp.st_mtime_ns, stamp.st_size)
     key = (module, tuple(settings.items()), *file, artifact.signature, artifact.pytorch)
     if key not in _sessions or _keeps_state(_sessions[key]):
-        _sessions.clear()  # one model at a time: memory is bounded by the largest
+        # One model at a time, and one variation of it: memory is bounded by the largest.
+        kept = {k: s for k, s in _sessions.items() if "variation" in settings and "variation" not in dict(k[1])}
+        _sessions.clear()
+        _sessions.update(kept)
         _sessions[key] = importlib.import_module(module).load(artifact, **settings)
     return _sessions[key]
 
@@ -45,6 +48,7 @@ def run(
     outputs: Sequence[str],
     settings: Mapping[str, Any] | None = None,
     restarts: Sequence[int] = (),
+    wanted: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Runs a model once per input set.
 
@@ -55,6 +59,7 @@ def run(
         outputs: Where to write each set's outputs.
         settings: Of the runtime.
         restarts: The numbers of the sets before which a model that keeps state starts anew.
+        wanted: The numbers of the sets to run, by default all; a model that keeps state runs on all in any case.
 
     Returns:
         Per set `seconds`, and `error` where that set failed (other sets go on).
@@ -65,6 +70,9 @@ def run(
     for number, (source, target) in enumerate(zip(inputs, outputs, strict=True)):
         if number in restarts and _keeps_state(session):
             session = _session(module, model, settings or {})
+        if wanted is not None and number not in wanted and not _keeps_state(session):
+            results.append({"seconds": 0.0, "error": "not wanted"})
+            continue
         feeds = load_arrays(Path(source))
         start = time.perf_counter()
         try:

@@ -96,19 +96,28 @@ def _comparisons(comparisons: Iterable[Comparison]) -> str:
         f'<tr data-kind="{"agrees" if c.passed else "drift"}"><td class="state {"good" if c.passed else "bad"}">'
         f"{'agrees' if c.passed else 'drift'}</td><td><code>{escape(c.output)}</code></td><td>{escape(c.recipe)}</td>"
         + "".join(f'<td class="number">{escape(text)}</td>' for text in _numbers(c))
-        + f"<td>{escape(c.problem)}</td></tr>"
+        + f"<td>{_kind_of(c)}</td><td>{escape(c.problem)}</td></tr>"
         for c in comparisons
     ]
     if not rows:
         return ""
-    header = ("", "output", "inputs", "needs tolerance", "allowed", "max |Δ|", "scale", "cosine", "SQNR", "problem")
+    header = (
+        "", "output", "inputs", "smallest tolerance that passes", "allowed", "noise", "max |Δ|", "scale", "cosine",
+        "SQNR", "metrics", "problem",
+    )  # fmt: skip
     return "<section><h2>Validation</h2>" + _table("", "Every output over every input set", header, rows) + "</section>"
+
+
+def _kind_of(comparison: Comparison) -> str:
+    kind = f'<span class="soft">{escape(comparison.kind)}</span>' if comparison.metrics else ""
+    return "<br>".join([*map(escape, comparison.metrics), *filter(None, (kind,))])
 
 
 def _numbers(comparison: Comparison) -> tuple[str, ...]:
     return (
-        f"{comparison.required:.1e}",
+        comparison.smallest,
         f"{comparison.allowed:.1e}",
+        comparison.noise,
         f"{comparison.max_abs:.2e}",
         f"{comparison.scale:.3g}",
         "" if comparison.cosine is None else f"{comparison.cosine:.6f}",

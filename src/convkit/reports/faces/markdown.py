@@ -55,14 +55,18 @@ def _comparisons(comparisons: Iterable[Comparison]) -> str:
             "ok" if c.passed else "**drift**",
             _text(c.output),
             _text(c.recipe),
-            _text(c.problem) or f"{c.required:.1e}",
+            _text(c.problem) or c.smallest,
             f"{c.allowed:.1e}",
+            _text(c.noise),
             f"{c.max_abs:.2e}",
             "" if c.cosine is None else f"{c.cosine:.6f}",
+            _text(", ".join(c.metrics)),
         )
         for c in comparisons
     ]
-    return _table(("", "output", "inputs", "needs tolerance", "allowed", "max abs", "cosine"), rows)
+    return _table(
+        ("", "output", "inputs", "smallest tolerance that passes", "allowed", "noise", "max abs", "cosine", "metrics"), rows
+    )
 
 
 def _places(finding: Finding) -> str:

@@ -27,6 +27,8 @@ class Purpose(StrEnum):
     """Finite values that the model may be given: outputs are compared as on any other set."""
     DENORMALS = "denormals"
     """The same, but a target that takes them for zeros is told of and not at fault: runtimes flush them for speed."""
+    OVERFLOW = "overflow"
+    """The same, so large that what is in between may overflow on one side only: that is told of, as for NaN and infinity."""
     NON_FINITE = "non-finite"
     """NaN or infinity: how they spread is told of; it is at fault only where the user wants that."""
 

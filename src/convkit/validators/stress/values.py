@@ -12,7 +12,7 @@ from convkit.validators.inputs import zeros
 from convkit.validators.stress.recipes import Purpose, Setting, StressSet, recipe
 
 _SCALES = (1e-3, 1e3)
-_LARGE = (1e5, 1e30)
+_LARGE = {1e5: Purpose.VALUES, 1e30: Purpose.OVERFLOW}
 """Beyond what half precision holds, and where squares leave single precision."""
 _RANK_OF_DATA = 2
 """From this rank on integers are data: sizes and axes are numbers or lists."""
@@ -40,9 +40,9 @@ def ones(setting: Setting) -> Iterator[StressSet]:
 @recipe
 def large_floats(setting: Setting) -> Iterator[StressSet]:
     """Values near the end of the range, in the middle of it for single precision."""
-    for factor in _LARGE:
+    for factor, purpose in _LARGE.items():
         if setting.unbounded:
-            yield setting.made(f"large floats ({factor:g})", _scaled(setting, factor))
+            yield setting.made(f"large floats ({factor:g})", _scaled(setting, factor), purpose)
 
 
 @recipe

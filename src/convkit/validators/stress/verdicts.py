@@ -4,6 +4,8 @@
 * Where the source itself gives NaN or infinity on finite inputs, or is ill-conditioned, the set does not count: no target can
   be held to that. How the target differs there is told.
 * How planted NaN and infinity spread is told, and counts only where the user wants it to.
+* Where values are so large that squares overflow, a target that overflows and a source that does not are told of in the same
+  way: another order of the same operations is enough for that.
 * A target that gives on denormals exactly what it gives on zeros flushes them, as many runtimes do: told, not counted.
 """
 
@@ -49,6 +51,8 @@ def judged(chosen: StressSet, outcome: Outcome, on_zeros: Arrays | None, count_n
     if wild:
         reason = f"the source itself gives NaN or infinity in '{wild[0]}'"
         return Judgement(False, (f"inputs not counted ({chosen.recipe}): {reason}", *spread))
+    if chosen.purpose is Purpose.OVERFLOW and spread:
+        return Judgement(count_non_finite, spread)
     if chosen.purpose is Purpose.DENORMALS and outcome.drifts:
         if all(o.max_abs <= _FLUSHED for o in outcome.result.outputs):
             return Judgement(False, (f"denormals in '{chosen.touched}' come out as 0 in the target",))
@@ -85,7 +89,7 @@ def _spreading(chosen: StressSet, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _origin(chosen: StressSet, title: str) -> str:
-    if chosen.purpose is Purpose.NON_FINITE:
+    if chosen.purpose in (Purpose.NON_FINITE, Purpose.OVERFLOW):
         return chosen.recipe.partition(",")[0]
     return f"{title or 'what is put in'} ({chosen.recipe})"
 

@@ -1,0 +1,55 @@
+"""The same ONNX model with weights moved by a last bit: other roundings, and nothing else. Worker side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convkit.artifact import size_of
+from convkit.errors import ConversionError
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["moved_weights"]
+
+_LARGEST = 256 << 20
+"""Bytes of a model, up to which it is held in memory three times for this."""
+_EPSILON = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+
+
+def moved_weights(path: Path) -> bytes:
+    """The serialized model with its weights (floating, of two and more dimensions) moved by half a last bit, up or down.
+
+    Vectors stay as they are: sizes, scales of a Resize and thresholds are among them, which choose what is computed.
+
+    Raises:
+        ConversionError: It is too large.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    if size_of(path) > _LARGEST:
+        raise ConversionError(f"{path} is too large to be run with other weights", stage="validate")
+    model = onnx.load(path)
+    generator = np.random.default_rng(1)
+    for tensor in _weights(model.graph):
+        array = numpy_helper.to_array(tensor)
+        if array.ndim >= 2 and array.dtype.name in _EPSILON:
+            step = np.where(generator.random(array.shape) < 0.5, -1, 1) * np.abs(array) * _EPSILON[array.dtype.name]
+            tensor.CopyFrom(numpy_helper.from_array((array + step).astype(array.dtype), tensor.name))
+    return bytes(model.SerializeToString())
+
+
+def _weights(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Initializers, and tensors of nodes (of Constant), in a graph and in those inside it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _weights(inner)
