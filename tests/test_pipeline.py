@@ -104,6 +104,21 @@ def test_a_source_that_nothing_can_be_compared_with_costs_one_route(tmp_path, po
     assert everything_in(tmp_path) == ["m.onnx"]
 
 
+def test_a_source_that_its_own_runtime_cannot_load_costs_one_route(tmp_path, pool):
+    """Of an opset that is still being made ONNX Runtime wants nothing; convkit's importers read it."""
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "graph", info[:1], info[1:])
+    source = tmp_path / "new.onnx"
+    source.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 27)], ir_version=10).SerializeToString())
+    with pytest.raises(convkit.ConversionError, match="^ONNX Runtime cannot load .*Opset 27") as error:
+        convkit.convert(source, "litert", tmp_path / "m.tflite", pool=pool)
+    assert "--no-validate" in error.value.hint
+    assert "onnxruntime_src" not in error.value.message
+    assert len(error.value.report.attempts) == 1
+    result = convkit.convert(source, "litert", tmp_path / "m.tflite", pool=pool, validate=False)
+    assert result.verdict is Verdict.UNVALIDATED
+
+
 def test_allowed_drift_is_written_and_said(model, tmp_path, pool):
     output = tmp_path / "cnn.onnx"
     result = convkit.convert(model("digits_cnn", "keras"), "onnx", output, tolerance=1e-12, allow_drift=True, pool=pool)

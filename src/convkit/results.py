@@ -57,16 +57,18 @@ class CheckResult:
     @property
     def gaps(self) -> list[Finding]:
         """The gaps of the best route: of that with the fewest."""
-        from convkit.surveys import best, gaps_of
+        return _gaps_of(self.best)
 
-        return gaps_of(best(self))
+    @property
+    def best(self) -> list[Finding]:
+        """The findings of the route that has the fewest gaps, the first of several."""
+        told = (found for _, found in self.routes if found is not None)
+        return min(told, key=lambda found: len(_gaps_of(found)), default=[])
 
     @property
     def ok(self) -> bool:
         """Whether some route has no gap."""
-        from convkit.legalization.target import Verdict as Legality
-
-        return any(all(f.verdict is not Legality.GAP for f in found or []) for _, found in self.routes)
+        return any(not _gaps_of(found or []) for _, found in self.routes)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -80,3 +82,9 @@ class CheckResult:
                 for r, found in self.routes
             ],
         }
+
+
+def _gaps_of(findings: list[Finding]) -> list[Finding]:
+    from convkit.legalization.target import Verdict as Legality
+
+    return [f for f in findings if f.verdict is Legality.GAP]

@@ -14,7 +14,7 @@ from convkit.legalization.target import Finding, Verdict
 if TYPE_CHECKING:
     from convkit.results import CheckResult
 
-__all__ = ["Blocker", "Survey", "best", "gaps_of", "model_files", "surveyed"]
+__all__ = ["Blocker", "Survey", "model_files", "surveyed"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Survey:
         order = (Verdict.LEGAL, Verdict.REWRITTEN, Verdict.GAP)
         for target in self.targets:
             result = self.results[model, target]
-            for finding in [] if isinstance(result, ConvkitError) else best(result):
+            for finding in [] if isinstance(result, ConvkitError) else result.best:
                 verdicts = rows.setdefault(finding.operator, {})
                 verdicts[target] = max(verdicts.get(target, Verdict.LEGAL), finding.verdict, key=order.index)
         return sorted(rows.items(), key=lambda row: (-max(map(order.index, row[1].values())), row[0]))
@@ -107,15 +107,6 @@ class Survey:
             "checks": [{"model": m, "target": t, **told(r)} for (m, t), r in self.results.items()],
             "blockers": [b.to_json() for b in self.blockers],
         }
-
-
-def best(result: CheckResult) -> list[Finding]:
-    """The findings of the route that has the fewest gaps, the first of several."""
-    return min((found for _, found in result.routes if found is not None), key=lambda found: len(gaps_of(found)), default=[])
-
-
-def gaps_of(findings: Iterable[Finding]) -> list[Finding]:
-    return [f for f in findings if f.verdict is Verdict.GAP]
 
 
 def model_files(directory: Path) -> list[Path]:

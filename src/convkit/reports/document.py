@@ -19,7 +19,7 @@ from convkit.reports.drift import DriftReport
 from convkit.reports.graphs import Node, marked
 from convkit.reports.schema import ConversionReport, ValidationReport
 from convkit.reports.schema import Verdict as Outcome
-from convkit.surveys import Survey, best
+from convkit.surveys import Survey
 
 __all__ = ["Comparison", "Document", "RouteSection", "of_check", "of_conversion", "of_survey", "of_validation"]
 
@@ -152,7 +152,7 @@ def of_survey(survey: Survey) -> Document:
         if isinstance(result, ConvkitError):
             sections.append(RouteSection(name, None, error=result.message))
         else:
-            sections.append(RouteSection(name, tuple(best(result))))
+            sections.append(RouteSection(name, tuple(result.best)))
     blocked = survey.blockers
     facts = [("models", str(len(survey.models))), ("targets", ", ".join(survey.targets)), ("convkit", __version__)]
     facts += [(f"blocks {len(b.models)}", f"{b.operator} ({b.code}, → {b.target}): {b.reason}") for b in blocked[:_MOST_BLOCKERS]]

@@ -13,6 +13,7 @@ The outputs that every conversion from ONNX is compared with come from here, so 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -178,5 +179,13 @@ def _failure(message: str, hint: str = "") -> ConversionError:
     return ConversionError(message, stage="validate", component=RUNTIME.name, hint=hint)
 
 
+_NOISE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # a code, and the same in words
+    r"|Load model from \S+ failed:\s*"
+    r"|/\S+\.(?:cc|h):\d+ \S[^(]*\([^)]*\)(?: const)? "  # a file of its sources, and the function's signature
+)
+
+
 def _summary(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    """What ONNX Runtime says, without the places in its own sources."""
+    return _NOISE.sub("", " ".join(str(error).split()))[:500] or type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 from convkit.arrays import save_arrays
 from convkit.artifact import Artifact
 from convkit.components import Runtime, Variation
-from convkit.errors import ConvkitError
+from convkit.errors import ConversionError, ConvkitError, SourceRunError, WorkerCrashError, WorkerTimeoutError
 from convkit.registry import host_versions
 from convkit.validators.inputs import InputSet, perturbed
 from convkit.workers.pool import Answer, Worker, WorkerPool
@@ -82,7 +82,8 @@ class Sides:
         """The workers' answers (source, target); outputs are in the trials' files.
 
         Raises:
-            ConversionError: One of the two does not load.
+            SourceRunError: The source does not load.
+            ConversionError: The target does not.
             WorkerCrashError: Its runtime killed the worker.
         """
         # The source runs on the perturbed inputs too, or with perturbed weights: how far it moves is its own noise.
@@ -95,7 +96,12 @@ class Sides:
 
         def run_side(side: int) -> Answer:
             # The perturbed inputs come from where the others came.
-            answer = self._run(side, files[side], restarts=(len(trials),))
+            try:
+                answer = self._run(side, files[side], restarts=(len(trials),))
+            except (WorkerCrashError, WorkerTimeoutError):
+                raise
+            except ConversionError as error:
+                raise error if side else _of_source(error) from error
             if side == 0 and unmoved and Variation.WEIGHTS in self.runtimes[0].variations:
                 with suppress(ConvkitError):  # it tells nothing then, and the comparison stands without it
                     self._run(0, unmoved, variation=Variation.WEIGHTS)
@@ -140,6 +146,12 @@ class Sides:
             component=titled(runtime),
             timeout=self.timeout,
         )
+
+
+def _of_source(error: ConversionError) -> SourceRunError:
+    """A failure of the source's own runtime, which the conversion cannot help."""
+    hint = "; ".join(filter(None, (error.hint, "or convert without proof: --no-validate")))
+    return SourceRunError(error.message, stage=error.stage, component=error.component, hint=hint, log=error.log)
 
 
 def _both(run_side: Callable[[int], Answer], workers: list[Worker]) -> list[Answer]:
