@@ -79,8 +79,7 @@ def normalising():
             x = self.layer((image / 255.0 - self.mean) / self.std).mean((2, 3))
             return torch.softmax(x + (1.0 - keep) * -1e4, -1)
 
-    program = torch.export.export(Network().eval(), (torch.rand(2, 3, 8, 8), torch.ones(2, 4)))
-    return program
+    return torch.export.export(Network().eval(), (torch.rand(2, 3, 8, 8), torch.ones(2, 4)))
 
 
 def test_an_exported_program_tells(normalising, tmp_path):

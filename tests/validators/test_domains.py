@@ -52,7 +52,8 @@ def test_bytes_in_the_shape_of_images_are_pixels_and_floats_of_an_unknown_range(
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis"), [(("n", 3, 8, 8), 1), (("n", 8, 8, 3), 3), (("n", 1, 8, 8), 1), ((1, 8, 8, 1), 3), ((1, 1, 8, 3), 3), ((1, 2, 3), None)]
-)  # fmt: skip
+    ("shape", "axis"),
+    [(("n", 3, 8, 8), 1), (("n", 8, 8, 3), 3), (("n", 1, 8, 8), 1), ((1, 8, 8, 1), 3), ((1, 1, 8, 3), 3), ((1, 2, 3), None)],
+)
 def test_the_axis_of_the_channels(shape, axis):
     assert channel_axis(TensorSpec("x", "float32", shape)) == axis
