@@ -353,6 +353,7 @@ def validate(
     from convkit.reports.schema import Verdict
     from convkit.validators import own_metrics
     from convkit.validators.localization import add_drift
+    from convkit.validators.performance import add_performance
     from convkit.validators.shrinking import add_failing
     from convkit.workers.pool import default_pool
 
@@ -373,6 +374,7 @@ def validate(
         )
         routing.provision_runtimes((judged.variant,), ConvertOptions(), ignore)
         report, _ = comparison.run(judged, scratch, workers)
+        add_performance(comparison, judged, report, workers)
         if locate or (locate is None and report.verdict is Verdict.DRIFT):
             add_drift(comparison, judged, report, scratch, workers)
         if shrink and report.verdict is Verdict.DRIFT:

@@ -216,6 +216,7 @@ def of_validation(report: ValidationReport) -> Document:
             ("result", terminal.describe_validation(report)),
             *((f"input {name}", text) for name, text in report.domains.items()),
             *terminal.failing_lines(report),
+            *terminal.performance_lines(report.performance),
             ("convkit", __version__),
         ),
         report.target,

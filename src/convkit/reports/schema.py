@@ -29,10 +29,12 @@ __all__ = [
     "SCHEMA_VERSION",
     "Attempt",
     "ConversionReport",
+    "Cost",
     "Emitted",
     "FailingInputs",
     "NoiseFloor",
     "OutputMetrics",
+    "Performance",
     "SetResult",
     "Stage",
     "Tolerance",
@@ -175,6 +177,30 @@ class FailingInputs:
         return {**asdict(self), "path": str(self.path)}
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one side of a comparison costs.
+
+    Attributes:
+        seconds: Of a run, the median of runs in a warm worker.
+        runs: How many these were.
+        size: Bytes of its file or files; None for a module that a function makes.
+    """
+
+    seconds: float
+    runs: int
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What both sides cost on one input set, timed one after the other in their own runtimes."""
+
+    recipe: str
+    source: Cost
+    target: Cost
+
+
 @dataclass
 class ValidationReport:
     """The comparison of two artifacts in their own runtimes.
@@ -189,6 +215,7 @@ class ValidationReport:
         drift: Where the difference starts, if that was looked for.
         domains: What values inputs were taken to have and why, by input; those of which nothing is known are left out.
         failing: The smallest inputs found on which they differ, if they do and that was looked for.
+        performance: The time of a run and the size of both sides, if that was measured.
         input_files: Recipe → the `.npz` that a set was run on, for as long as the comparison lasts; not part of the record.
     """
 
@@ -203,6 +230,7 @@ class ValidationReport:
     drift: DriftReport | None = None
     domains: dict[str, str] = field(default_factory=dict)
     failing: FailingInputs | None = None
+    performance: Performance | None = None
     input_files: dict[str, Path] = field(default_factory=dict)
 
     @property

@@ -8,7 +8,7 @@ from convkit.artifact import Artifact, ModelInfo, size_of
 from convkit.components import Converter
 from convkit.legalization.target import Finding, Verdict
 from convkit.registry import installed_version
-from convkit.reports.schema import Emitted, OutputMetrics, Stage, Tolerance, ValidationReport
+from convkit.reports.schema import Cost, Emitted, OutputMetrics, Performance, Stage, Tolerance, ValidationReport
 from convkit.signature import Signature
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "metric_values",
     "noise_text",
     "passing",
+    "performance_lines",
     "printable",
 ]
 
@@ -174,6 +175,30 @@ def failing_lines(report: ValidationReport) -> list[tuple[str, str]]:
         ("failing", f"{found.path} ({inputs}), from {found.recipe}, in {found.runs} runs and {found.seconds:.1f} s"),
         ("again", again),
     ]
+
+
+def performance_lines(measured: Performance | None) -> list[tuple[str, str]]:
+    """The time of a run, and the size, of both sides; nothing where they were not measured."""
+    if measured is None:
+        return []
+    source, target = measured.source, measured.target
+    text = f"{_latency(source)} → {_latency(target)}{_ratio(source.seconds, target.seconds)}"
+    lines = [("latency", f"{text}; warm, on {measured.recipe}")]
+    if source.size is not None and target.size is not None:
+        sizes = f"{human_bytes(source.size)} → {human_bytes(target.size)}"
+        lines.append(("size", f"{sizes}{_ratio(source.size, target.size)}"))
+    return lines
+
+
+def _latency(cost: Cost) -> str:
+    """`1.2 ms (median of 5)`."""
+    milliseconds = 1000 * cost.seconds
+    time = human_seconds(cost.seconds) if milliseconds >= 1000 else f"{milliseconds:.3g} ms"
+    return f"{time} ({f'median of {cost.runs}' if cost.runs > 1 else 'one run'})"
+
+
+def _ratio(source: float, target: float) -> str:
+    return f", × {target / source:.2f}" if source > 0 else ""
 
 
 def metric_lines(report: ValidationReport) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from convkit.signature import Signature
 
-__all__ = ["check", "convert", "emit", "run", "survey"]
+__all__ = ["check", "convert", "emit", "run", "survey", "timed"]
 
 _sessions: dict[tuple[Any, ...], Session] = {}
 
@@ -83,6 +83,32 @@ def run(
         results.append({"seconds": time.perf_counter() - start, "error": None})
         save_arrays(Path(target), _named(arrays, model.signature))
     return results
+
+
+def timed(
+    module: str, artifact: Mapping[str, Any], inputs: str, settings: Mapping[str, Any], runs: int, budget: float
+) -> list[float]:
+    """Runs a model again and again on the same inputs.
+
+    Args:
+        module, artifact, settings: As for `run`.
+        inputs: An `.npz`.
+        runs: At most so many count.
+        budget: Seconds after which no further run starts.
+
+    Returns:
+        Seconds of each run. The first is not among them: it may plan memory for these shapes. Where it has used up the
+        budget, it stands alone.
+    """
+    session = _session(module, Artifact.from_json(artifact), settings)
+    feeds = load_arrays(Path(inputs))
+    times: list[float] = []
+    start = time.perf_counter()
+    while len(times) <= runs and (not times or time.perf_counter() - start < budget):
+        begun = time.perf_counter()
+        session.run(feeds)
+        times.append(time.perf_counter() - begun)
+    return times[1:] or times
 
 
 def _named(arrays: Mapping[str, np.ndarray], signature: Signature | None) -> Mapping[str, np.ndarray]:
