@@ -12,7 +12,16 @@ from convkit.reports import document
 from convkit.reports.document import Document
 from convkit.reports.drift import DriftReport, OperatorDrift, Picture, Suspect
 from convkit.reports.graphs import Node
-from convkit.reports.schema import Attempt, ConversionReport, OutputMetrics, SetResult, Stage, Tolerance, ValidationReport
+from convkit.reports.schema import (
+    Attempt,
+    ConversionReport,
+    NoiseFloor,
+    OutputMetrics,
+    SetResult,
+    Stage,
+    Tolerance,
+    ValidationReport,
+)
 from convkit.reports.schema import Verdict as Outcome
 from convkit.results import CheckResult
 from convkit.signature import Signature, TensorSpec
@@ -64,8 +73,10 @@ def drift() -> DriftReport:
 
 
 def validation() -> ValidationReport:
-    good = OutputMetrics("logits", 3.0, 1e-6, 1e-6, 1e-7, 1.0, 120.0, 1.0, 3e-7, 1e-5, True)
-    bad = OutputMetrics(HOSTILE, 3.0, 0.5, 0.1, 0.2, 0.9, 20.0, None, 0.16, 1e-5, False)
+    floor = NoiseFloor(1e-7, "its inputs move by a last bit")
+    scores = {"noise": floor, "kind": "class scores (its name)", "metrics": {"top-1 agreement": 1.0, HOSTILE: 0.123}}
+    good = OutputMetrics("logits", 3.0, 1e-6, 1e-6, 1e-7, 1.0, 120.0, 1.0, 3e-7, 1e-5, True, **scores)
+    bad = OutputMetrics(HOSTILE, 3.0, 0.5, 0.1, 0.2, 0.9, 20.0, None, 0.1603, 1e-5, False, noise=floor, kind=HOSTILE)
     return ValidationReport(
         "PyTorch 2.13.0",
         "LiteRT 2.2.0",

@@ -83,6 +83,14 @@ class Comparison:
         """The smallest tolerance that would have passed."""
         return terminal.passing(self.required)
 
+    @property
+    def failure(self) -> str:
+        """What is wrong with an output that does not pass, and what would have passed."""
+        if self.problem:
+            return self.problem
+        told = f"the smallest tolerance that passes is {self.smallest}, {self.allowed:.1e} is allowed"
+        return f"{told}; the difference is {self.noise}" if self.noise else told
+
 
 @dataclass(frozen=True)
 class Document:

@@ -110,3 +110,15 @@ def test_every_code_says_what_it_is_and_what_helps() -> None:
     for name, code in CODES.items():
         assert name == code.name and code.title and code.explanation and code.way_out
         assert code.level in {"error", "warning", "note"}
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md", ".sarif", ".xml"])
+def test_every_face_says_what_would_have_passed_and_how_far_that_is_from_noise(suffix: str) -> None:
+    text = rendered(suffix, documents()["validation"])
+    assert "1.7e-01" in text  # of 0.1603, rounded up: typed as it stands, it passes
+    assert "1.6e+06 × the noise floor 1.0e-07" in text.replace("\\u00d7", "×").replace("\\", "")
+
+
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_metrics_of_an_output_s_kind_are_shown(suffix: str) -> None:
+    assert "top-1 agreement 1" in rendered(suffix, documents()["validation"])

@@ -65,11 +65,10 @@ def _result(finding: Finding, route: str, model: str) -> dict[str, Any]:
 
 
 def _drift(comparison: Comparison, model: str) -> dict[str, Any]:
-    told = comparison.problem or f"needs a tolerance of {comparison.required:.1e}, {comparison.allowed:.1e} is allowed"
     return {
         "ruleId": "CK301",
         "level": "error",
-        "message": {"text": f"output {comparison.output} drifts ({comparison.recipe}): {told}"},
+        "message": {"text": f"output {comparison.output} drifts ({comparison.recipe}): {comparison.failure}"},
         "locations": [_location(comparison.output, model)],
     }
 
