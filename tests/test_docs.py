@@ -81,7 +81,7 @@ def test_there_are_commands_to_check():
 
 
 def test_every_option_that_is_mentioned_exists():
-    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT))
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", TEXT))
     assert len(mentioned) >= 10
     assert mentioned <= options()
 

@@ -31,10 +31,10 @@ def read(path):
 """
 
 
-def example() -> str:
-    """The converter in CONTRIBUTING.md."""
+def example(section: str = "Add a converter") -> str:
+    """The code of a section of CONTRIBUTING.md, by default the converter."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    found = re.search(r"## Add a converter.*?```python\n(.*?)```", text, re.DOTALL)
+    found = re.search(rf"## {section}.*?```python\n(.*?)```", text, re.DOTALL)
     assert found
     return found[1]
 
@@ -107,6 +107,19 @@ def test_a_plugin_whose_library_is_missing_costs_its_route_only(site):
     assert "my-library" in done.stderr
 
 
+def test_the_metric_of_the_guide_measures_outputs_of_its_kind_and_holds_those_that_ask(site):
+    modules = {"my_package/__init__.py": "", "my_package/my_metric.py": example("Add a metric")}
+    site.install("my-package", modules, {"validators.metrics": "my-metric = my_package.my_metric"})
+    other = site.environment["CONVERTED_BEFORE"]
+    done = site.convkit(
+        "validate", site.model, other, "--json", "--metric", "logits=exact-share>=1.5", "--no-locate", "--no-shrink"
+    )
+    assert done.returncode == 1, done.stderr
+    outputs = [o for result in json.loads(done.stdout)["sets"] for o in result["outputs"]]
+    assert outputs and all(0 <= o["metrics"]["exact-share"] <= 1 for o in outputs)
+    assert all("exact-share is" in o["problem"] and "not >= 1.5" in o["problem"] for o in outputs)
+
+
 def install_broken(site: Site) -> None:
     broken = {
         "raises": "raise RuntimeError('made for another version')",
@@ -117,6 +130,7 @@ def install_broken(site: Site) -> None:
     }
     for name, content in broken.items():
         site.install(f"plugin-{name}", {f"plugin_{name}.py": content}, {"converters": f"{name} = plugin_{name}"})
+    site.install("plugin-metric", {"plugin_metric.py": "METRIC = 0.5"}, {"validators.metrics": "half = plugin_metric"})
     site.install("plugin-runtime", {"plugin_runtime.py": "RUNTIME = None"}, {"runtimes": "odd = plugin_runtime"})
 
 
@@ -127,6 +141,7 @@ _SAID = {
     "empty": "no CONVERTER",
     "wrong_kind": "no CONVERTER",
     "odd": "no RUNTIME",
+    "half": "no METRIC",
 }
 
 
