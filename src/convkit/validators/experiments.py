@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from convkit.artifact import Artifact
 from convkit.checking import convert_step
-from convkit.components import ConversionRequest, Converter, Runtime, Variation
+from convkit.components import ConversionRequest, Converter, Variation
 from convkit.errors import ConvkitError
 from convkit.formats import Variant
 from convkit.registry import converters, lacking_packages, runtime_for
@@ -20,6 +19,8 @@ from convkit.validators.trials import Sides
 __all__ = ["Experiments", "Reference", "look_closer"]
 
 _IN_FLOAT64 = Variant.EXPORTED_PROGRAM
+_MOST_TOLD = 8
+"""Input sets far off, for which float64 is computed only to be told."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Experiments:
 
     def varied(self, variation: Variation, wanted: Sequence[int]) -> dict[int, Path]:
         """The source's outputs under a variation, for the input sets of these numbers, as far as it runs."""
-        return self._run(self.source, self.sides.runtimes[0], variation, wanted, variation.value)
+        return self._run(self.sides, variation, wanted, variation.value)
 
     def in_float64(self, wanted: Sequence[int], importing: bool) -> Reference | None:
         """The source's outputs in float64; None where it cannot be had.
@@ -85,37 +86,22 @@ class Experiments:
         except ConvkitError:
             return None
         program = Artifact(importer.target, output, self.source.signature)
-        wide = self._run(program, runtime, Variation.FLOAT64, wanted, "imported-float64")
-        narrow = self._run(program, runtime, Variation.REPEAT, wanted, "imported") if wide else {}
+        imported = replace(
+            self.sides, artifacts=(program, self.sides.artifacts[1]), runtimes=(runtime, self.sides.runtimes[1])
+        )  # fmt: skip
+        wide = self._run(imported, Variation.FLOAT64, wanted, "imported-float64")
+        narrow = self._run(imported, Variation.REPEAT, wanted, "imported") if wide else {}
         return Reference(wide, narrow) if narrow else None
 
-    def _run(
-        self, model: Artifact, runtime: Runtime, variation: Variation, wanted: Sequence[int], label: str
-    ) -> dict[int, Path]:  # fmt: skip
-        files = [self.scratch / f"{label}-{number}.npz" for number in range(len(self.inputs))]
-        for file in files:
-            file.unlink(missing_ok=True)  # of an earlier route
-        settings: dict[str, Any] = dict(runtime.settings)
-        if variation is not Variation.REPEAT:
-            settings["variation"] = variation.value
+    def _run(self, sides: Sides, variation: Variation, wanted: Sequence[int], label: str) -> dict[int, Path]:
+        files = [(given, self.scratch / f"{label}-{number}.npz") for number, given in enumerate(self.inputs)]
+        for _, output in files:
+            output.unlink(missing_ok=True)  # of an earlier route
         try:
-            self.sides.pool.worker(runtime.host).call(
-                "convkit.workers.running:run",
-                {
-                    "module": runtime.module,
-                    "artifact": model.to_json(),
-                    "inputs": [str(i) for i in self.inputs],
-                    "outputs": [str(f) for f in files],
-                    "settings": settings,
-                    "wanted": list(wanted),
-                },
-                stage="validate",
-                component=f"{runtime.name} ({variation.value})",
-                timeout=self.sides.timeout,
-            )
+            sides.run_source(files, variation, wanted)
         except ConvkitError:
             return {}
-        return {number: files[number] for number in wanted if files[number].exists()}
+        return {number: files[number][1] for number in wanted if files[number][1].exists()}
 
 
 def look_closer(judge: Judge, experiments: Experiments, *, thorough: bool, float64: bool) -> None:
@@ -124,10 +110,12 @@ def look_closer(judge: Judge, experiments: Experiments, *, thorough: bool, float
     Args:
         judge: Of runs on the experiments' inputs.
         experiments: On the source.
-        thorough: Compute in float64 for whatever misses, for the sake of the report too, and import a model for that.
+        thorough: Take seconds: float64 for what no rounding explains, to be told, and through an importer.
         float64: Do so in any case.
     """
-    wanted = judge.taken if float64 else judge.doubtful() if thorough else judge.near_misses()
+    wanted = judge.taken if float64 else judge.near_misses()
+    if thorough and not float64:
+        wanted += [number for number in judge.doubtful() if number not in wanted][:_MOST_TOLD]
     found = experiments.in_float64(wanted, importing=float64) if wanted else None
     _refer(judge, found)
     again = Variation.THREADS if experiments.offers(Variation.THREADS) else Variation.REPEAT

@@ -112,6 +112,19 @@ class Sides:
             return [run_side(0), run_side(1)]
         return _both(run_side, workers)
 
+    def run_source(self, files: Sequence[tuple[Path, Path]], variation: Variation, wanted: Sequence[int]) -> Answer:
+        """Runs the source alone, in another way.
+
+        Args:
+            files: Inputs and outputs.
+            variation: In which.
+            wanted: The numbers of those to run.
+
+        Raises:
+            ConversionError: It cannot be run so.
+        """
+        return self._run(0, files, variation=variation, wanted=wanted)
+
     def source_runs(self, sets: Sequence[InputSet], scratch: Path) -> list[bool]:
         """On which sets the source runs; on none where its runtime fails as a whole."""
         files = [(scratch / f"tried-{index}.npz", scratch / f"tried-out-{index}.npz") for index in range(len(sets))]
@@ -128,10 +141,11 @@ class Sides:
         side: int,
         files: Sequence[tuple[Any, Path]],
         restarts: Sequence[int] = (),
-        variation: Variation | None = None,
+        variation: Variation = Variation.REPEAT,
+        wanted: Sequence[int] | None = None,
     ) -> Answer:
         runtime, artifact = self.runtimes[side], self.artifacts[side]
-        settings = dict(runtime.settings) | ({} if variation is None else {"variation": variation.value})
+        settings = dict(runtime.settings) | ({} if variation is Variation.REPEAT else {"variation": variation.value})
         return self.pool.worker(runtime.host).call(
             "convkit.workers.running:run",
             {
@@ -141,6 +155,7 @@ class Sides:
                 "outputs": [str(o) for _, o in files],
                 "settings": settings,
                 "restarts": list(restarts),
+                "wanted": None if wanted is None else list(wanted),
             },
             stage="validate",
             component=titled(runtime),
