@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from convkit import api, evidence
 from convkit.cli.main import run
 from convkit.errors import UnreadableModelError, UsageError
+from convkit.reports.schema import NoiseFloor, OutputMetrics, SetResult, Tolerance, ValidationReport
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,14 @@ def test_a_baseline_gates_what_got_worse(copy, tmp_path, capsys):
     other_weights(source)
     assert run(["validate", str(source), str(copy), "--baseline", str(base)]) == 1
     assert "output logits needs" in capsys.readouterr().out
+
+
+def test_what_is_within_the_source_s_own_noise_is_not_worse():
+    loud = NoiseFloor(8e-5, "its weights move by a last bit")
+    for required, told in ((7e-5, 0), (9e-5, 1)):
+        output = OutputMetrics("y", 1.0, required, required, 0.0, None, None, None, required, 8e-4, True, noise=loud)
+        report = ValidationReport("A", "B", {"y": Tolerance(2.5e-5, "")}, [SetResult("seed 0", (output,), 0.1, 0.1)])
+        assert len(evidence.worse_than({"y": 1e-6}, report)) == told
 
 
 def test_worse_is_told_beyond_what_machines_differ_by(converted):

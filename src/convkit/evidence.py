@@ -139,8 +139,9 @@ def worse_than(before: Mapping[str, float], report: ValidationReport) -> list[st
 
 
 def _floor(report: ValidationReport, name: str) -> float:
-    """A tenth of what is allowed: below it a change says nothing."""
-    return 0.1 * report.tolerances[name].relative
+    """A tenth of what is allowed, and the source's own noise: below them a change says nothing."""
+    noise = [o.noise.relative for s in report.sets for o in s.outputs if o.name == name and o.noise is not None]
+    return max([0.1 * report.tolerances[name].relative, *noise])
 
 
 def other_files(evidence: Evidence, source: Path, converted: Path) -> list[str]:
