@@ -91,6 +91,21 @@ def test_what_is_far_off_costs_no_long_experiment(judged):
     assert judge.doubtful() == [0] and judge.near_misses() == []
 
 
+def test_what_jumps_by_roundings_is_looked_at_however_far_off(judged, tmp_path):
+    judge, _, _ = judged(0.3, moved=2e-4)
+    assert judge.near_misses() == [0]
+    labels = np.array([3, 7, 9])
+    save_arrays(tmp_path / "labels.npz", {"n": labels})
+    save_arrays(tmp_path / "others.npz", {"n": labels + (labels == 7)})
+    report = ValidationReport("A", "B", {"n": Tolerance(0.0, "exact")})
+    judge = Judge(report, {})
+    judge.take(Run("seed 0", tmp_path / "labels.npz", tmp_path / "others.npz", (0.1, 0.1)))
+    assert judge.near_misses() == [0]
+    judge.weigh(0, tmp_path / "others.npz", "its weights move by a last bit")
+    with pytest.raises(SourceRunError, match="ill-conditioned"):
+        judge.close()
+
+
 def test_inputs_on_which_noise_drowns_everything_do_not_count(judged):
     judge, report, _ = judged(0.1, moved=0.05)
     with pytest.raises(SourceRunError, match="ill-conditioned"):

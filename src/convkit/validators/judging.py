@@ -23,7 +23,7 @@ from convkit.signature import Signature
 from convkit.validators import noise
 from convkit.validators.metering import metered
 from convkit.validators.numerics import compare_outputs
-from convkit.validators.tolerance import FAR_OFF, above_noise, default_tolerance, explained
+from convkit.validators.tolerance import FAR_OFF, ILL_CONDITIONED, above_noise, default_tolerance, explained
 from convkit.validators.trials import Trial
 from convkit.workers.pool import Answer
 
@@ -177,12 +177,9 @@ class Judge:
         return [n for n, judged in self._judged.items() if any(self._is_doubtful(o) for o in judged.result.outputs)]
 
     def near_misses(self) -> list[int]:
-        """Those of the doubtful whose outputs are so little off that rounding could explain it."""
-        return [
-            n
-            for n in self.doubtful()
-            if all(o.required <= FAR_OFF for o in self._judged[n].result.outputs if self._is_doubtful(o))
-        ]  # fmt: skip
+        """Those of the doubtful whose outputs all fail in a way that rounding could explain."""
+        doubtful = {n: [o for o in self._judged[n].result.outputs if self._is_doubtful(o)] for n in self.doubtful()}
+        return [number for number, outputs in doubtful.items() if all(map(self._may_be_rounding, outputs))]
 
     def weigh(self, number: int, varied: Path, reason: str) -> None:
         """Holds a run's outputs against the noise that one more experiment shows.
@@ -285,6 +282,11 @@ class Judge:
 
     def _is_doubtful(self, output: OutputMetrics) -> bool:
         return not output.passed and not output.problem and not self._is_given(output.name)
+
+    def _may_be_rounding(self, output: OutputMetrics) -> bool:
+        """Whether an output is little off; or is one that roundings make jump: integers, and what has moved much already."""
+        loud = output.noise is not None and above_noise(Tolerance(0.0, ""), output.noise).relative >= ILL_CONDITIONED
+        return output.required <= FAR_OFF or self._report.tolerances[output.name].relative == 0.0 or loud
 
     def _drowned(self, result: SetResult) -> str:
         """Why nothing can be told from a run: all that fails may do so by the source's own noise; or ""."""
