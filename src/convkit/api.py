@@ -447,6 +447,7 @@ def validate_in_browser(
     trust_pickle: bool = False,
     tolerance: float | Mapping[str, float] | None = None,
     seeds: int = 3,
+    locate: bool | None = None,
     timeout: float | None = None,
     pool: WorkerPool | None = None,
 ) -> BrowserReport:
@@ -455,7 +456,8 @@ def validate_in_browser(
     Args:
         source: The reference.
         converted: The TF.js model.
-        inputs, input_specs, model_factory, weights, trust_pickle, tolerance, seeds, timeout, pool: As for `validate`.
+        inputs, input_specs, model_factory, weights, trust_pickle, tolerance, seeds, locate, timeout, pool: As for
+            `validate`; where a difference starts is told for each backend.
 
     Raises:
         UsageError: `converted` is no TF.js model.
@@ -470,7 +472,7 @@ def validate_in_browser(
     loading = pytorch_source(model_factory, weights, trust_pickle)
     judged, _ = sources.identify(Path(converted), PyTorchSource(trust_pickle=trust_pickle))
     with compared(source, loading, inputs, input_specs, tolerances(tolerance), seeds, timeout, workers) as (comparison, scratch):
-        return validation.validate(comparison, judged, scratch, workers)
+        return validation.validate(comparison, judged, scratch, workers, locate)
 
 
 @contextmanager

@@ -169,12 +169,14 @@ class Tracer:
         host: Where it runs.
         module: Set by the registry: the module that holds `trace(artifact, feeds, record)`, which runs a model once and tells
             a `convkit.traces.Recorder` its operators and tensors.
+        settings: Further arguments of `trace`.
     """
 
     name: str
     variants: tuple[Variant, ...]
     host: Host
     module: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

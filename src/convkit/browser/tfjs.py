@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 from convkit.artifact import Artifact
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
     from convkit.browser.process import BrowserProcess
     from convkit.runtimes.tfjs import TfjsSession
+    from convkit.traces import Recorder
 
-__all__ = ["close", "drivers", "load"]
+__all__ = ["close", "drivers", "load", "trace"]
 
 _PATIENCE = 900.0
 """Seconds that a run may take: a software driver compiles every shader of a model first."""
@@ -35,6 +40,13 @@ def load(artifact: Artifact, backend: str) -> TfjsSession:
     from convkit.runtimes.tfjs import session
 
     return session(_process(), artifact, backend)
+
+
+def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder, backend: str) -> None:
+    """Records every node of a graph model on a backend of the page; raises as `tracing.tfjs.trace`."""
+    from convkit.tracing.tfjs import recorded
+
+    recorded(load(artifact, backend), artifact, feeds, record)
 
 
 def drivers() -> dict[str, str]:

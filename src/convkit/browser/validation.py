@@ -9,11 +9,12 @@ from typing import Any
 
 from convkit.artifact import Artifact
 from convkit.browser import chromium
-from convkit.components import Host, Runtime
+from convkit.components import Host, Runtime, Tracer
 from convkit.errors import ConversionError, ConvkitError, UsageError
 from convkit.formats import Format, Variant
 from convkit.reports.schema import SCHEMA_VERSION, Tolerance, ValidationReport, Verdict
 from convkit.validators.comparison import Comparison
+from convkit.validators.localization import add_drift
 from convkit.workers import toolchains
 from convkit.workers.pool import WorkerPool
 
@@ -74,7 +75,9 @@ class BrowserReport:
         }
 
 
-def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: WorkerPool) -> BrowserReport:
+def validate(
+    comparison: Comparison, target: Artifact, scratch: Path, pool: WorkerPool, locate: bool | None = None
+) -> BrowserReport:
     """Runs the target in headless Chromium on every backend.
 
     Args:
@@ -82,6 +85,7 @@ def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: Work
         target: A TF.js model.
         scratch: An existing directory for arrays.
         pool: Whose workers run the source and the browser.
+        locate: Tell where a difference starts on each backend: by default where the models differ there.
 
     Raises:
         UsageError: The target is no TF.js model.
@@ -110,7 +114,9 @@ def validate(comparison: Comparison, target: Artifact, scratch: Path, pool: Work
             runtime = _runtime(backend, report)
             compared = replace(comparison, runtime=runtime, coarsest=_tolerance(backend, report))
             try:
-                report.backends[backend] = compared.run(target, scratch, pool)[0]
+                found = report.backends[backend] = compared.run(target, scratch, pool)[0]
+                if locate or (locate is None and found.verdict is Verdict.DRIFT):
+                    add_drift(compared, target, found, scratch, pool, _tracer(runtime))
             except ConversionError as error:
                 if error.component != runtime.name:  # it is the source that does not run
                     raise
@@ -131,6 +137,11 @@ def _runtime(backend: str, report: BrowserReport) -> Runtime:
         module=_MODULE,
         settings={"backend": backend},
     )
+
+
+def _tracer(runtime: Runtime) -> Tracer:
+    """What looks into a model where a runtime of this page runs it."""
+    return Tracer(runtime.name, (Variant.TFJS_GRAPH,), runtime.host, runtime.module, runtime.settings)
 
 
 def _driver(backend: str, report: BrowserReport) -> str:

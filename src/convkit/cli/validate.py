@@ -101,7 +101,7 @@ def command(
             raise click.UsageError("--metric and --float64 are for a comparison of two runtimes")
         if reports:
             raise click.UsageError("--report shows a comparison of two runtimes; --json shows what the browser did")
-        report = api.validate_in_browser(source, converted, **arguments)
+        report = api.validate_in_browser(source, converted, locate=locate, **arguments)
         shown = [*report.backends.values()]
         absent, failures = list(report.absent.items()), list(report.failures.items())
     else:

@@ -178,7 +178,8 @@ class Comparison:
         """How far a tensor inside the target may be off, as a share of its scale: what a single operator may do, or the user's
         own tolerance where that is larger."""
         quantized = any(is_quantized(i) for i in (self.source_info, readers.inspect(target.path)) if i is not None)
-        return max(default_tolerance("float32", 0, quantized).relative, *(self.tolerance or {}).values(), 0.0)
+        coarsest = 0.0 if self.coarsest is None else self.coarsest.relative
+        return max(default_tolerance("float32", 0, quantized).relative, coarsest, *(self.tolerance or {}).values())
 
     def input_sets(self, target: Artifact) -> list[InputSet]:
         """The input sets that `run` compares a target on."""

@@ -29,6 +29,7 @@ def localized(
     scratch: Path,
     pool: WorkerPool,
     timeout: float | None = None,
+    tracer: Tracer | None = None,
 ) -> DriftReport:
     """Where the target begins to differ from the source.
 
@@ -39,6 +40,7 @@ def localized(
         scratch: An existing directory; traces take the room of all tensors of both models there.
         pool: Whose workers trace, both at the same time.
         timeout: Seconds per side.
+        tracer: What looks into the target, where that is not what is registered for its variant.
 
     Raises:
         NoRouteError: Nothing here tells the tensors inside one of the two.
@@ -46,21 +48,27 @@ def localized(
     """
     recipe, file = inputs
     notes: list[str] = []
-    steps = [_way_inside(artifact.variant) for artifact in sides]
+    steps = [_way_inside(sides[0].variant), _way_inside(sides[1].variant, tracer)]
 
     def traced(side: int) -> Trace:
-        (step, tracer), artifact = steps[side], sides[side]
+        (step, chosen), artifact = steps[side], sides[side]
         directory = Path(tempfile.mkdtemp(prefix="trace-", dir=scratch))
         if step is not None:
             notes.append(f"{artifact.path.name} was looked into through {step.name}: its own runtime hides what is inside")
             request = ConversionRequest(artifact, directory / f"inside{step.target.suffix}", artifact.signature)
             convert_step(step, request, pool, timeout)
             artifact = Artifact(step.target, request.output, artifact.signature)
-        pool.worker(tracer.host).call(
+        pool.worker(chosen.host).call(
             "convkit.workers.tracing:trace",
-            {"module": tracer.module, "artifact": artifact.to_json(), "inputs": str(file), "directory": str(directory)},
+            {
+                "module": chosen.module,
+                "artifact": artifact.to_json(),
+                "inputs": str(file),
+                "directory": str(directory),
+                "settings": dict(chosen.settings),
+            },
             stage="trace",
-            component=tracer.name,
+            component=chosen.name,
             timeout=timeout,
         )
         return Trace.open(directory)
@@ -72,7 +80,14 @@ def localized(
     return locate(source, target, report)
 
 
-def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport, scratch: Path, pool: WorkerPool) -> None:
+def add_drift(
+    comparison: Comparison,
+    target: Artifact,
+    report: ValidationReport,
+    scratch: Path,
+    pool: WorkerPool,
+    tracer: Tracer | None = None,
+) -> None:
     """Adds to a comparison's report where the target begins to differ, on the inputs on which it differs most.
 
     What keeps the search from looking inside becomes a note: the comparison stands without it.
@@ -81,8 +96,7 @@ def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport
         comparison: What was compared.
         target: The other artifact.
         report: What the comparison came to.
-        scratch: As for `localized`.
-        pool: As for `localized`.
+        scratch, pool, tracer: As for `localized`.
     """
     worst = report.worst
     if worst is None:
@@ -91,14 +105,15 @@ def add_drift(comparison: Comparison, target: Artifact, report: ValidationReport
     inputs = worst.recipe, report.input_files[worst.recipe]
     tolerated = comparison.tolerated_inside(target)
     try:
-        report.drift = localized(sides, inputs, tolerated, scratch, pool, comparison.timeout)
+        report.drift = localized(sides, inputs, tolerated, scratch, pool, comparison.timeout, tracer)
     except ConvkitError as error:
         report.notes.append(f"where the difference starts could not be told: {error.message}")
 
 
-def _way_inside(variant: Variant) -> tuple[Converter | None, Tracer]:
+def _way_inside(variant: Variant, preferred: Tracer | None = None) -> tuple[Converter | None, Tracer]:
     """What traces a variant, and what has to bring it there first."""
-    by_variant = {v: tracer for tracer in tracers() for v in tracer.variants}
+    known = tracers() if preferred is None else (*tracers(), preferred)
+    by_variant = {v: tracer for tracer in known for v in tracer.variants}
     if variant in by_variant:
         return None, by_variant[variant]
     for converter in sorted(converters(), key=lambda c: c.cost):

@@ -14,7 +14,9 @@ from convkit.traces import Recorder
 __all__ = ["trace"]
 
 
-def trace(module: str, artifact: Mapping[str, Any], inputs: str, directory: str) -> None:
+def trace(
+    module: str, artifact: Mapping[str, Any], inputs: str, directory: str, settings: Mapping[str, Any] | None = None
+) -> None:
     """Runs a model once and records what every operator computes.
 
     Args:
@@ -22,7 +24,8 @@ def trace(module: str, artifact: Mapping[str, Any], inputs: str, directory: str)
         artifact: The model with its signature, as JSON.
         inputs: An `.npz` with one array per input.
         directory: An existing directory for the trace.
+        settings: Of the tracer.
     """
     recorder = Recorder(Path(directory))
-    importlib.import_module(module).trace(Artifact.from_json(artifact), load_arrays(Path(inputs)), recorder)
+    importlib.import_module(module).trace(Artifact.from_json(artifact), load_arrays(Path(inputs)), recorder, **(settings or {}))
     recorder.close()
