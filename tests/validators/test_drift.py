@@ -45,6 +45,14 @@ class Graph:
         self._record.operator(TracedOperator(f"node_{name}", operator, inputs, (name,), attributes))
         self._record.tensor(name, self._arrays[name])
 
+    def split(self, name: str, read: str, parts: tuple[str, ...]) -> None:
+        """Equal parts along the last axis; the first is called as the first name says, whatever that is."""
+        made = tuple(self._prefix + part for part in parts)
+        self._record.operator(TracedOperator(f"node_{self._prefix}{name}", "Split", (self._prefix + read,), made))
+        for part, array in zip(made, np.split(self._arrays[self._prefix + read], len(parts), -1), strict=True):
+            self._arrays[part] = array
+            self._record.tensor(part, array)
+
     def done(self, outputs: Mapping[str, str]) -> Trace:
         self._record.edges({"x": "x"}, {n: self._prefix + t for n, t in outputs.items()})
         self._record.close()
@@ -133,6 +141,47 @@ def test_a_result_that_is_changed_on_the_way_blames_what_made_it(source, tmp_pat
     report = located(source, graph.done({"y": "y"}))
     assert (report.suspects[0].name, report.suspects[0].code) == ("node_s", "truncation")
     assert "on the way to node_y" in report.suspects[0].cause
+
+
+def attention(graph: Graph, parts: tuple[str, ...], order: tuple[str, str]) -> Trace:
+    """Scores of the parts of x·w, and a bias that depends on the place."""
+    graph.add("p", "MatMul", ("x", "w"), np.matmul)
+    graph.split("parts", "p", parts)
+    graph.add("k", "Transpose", (order[1],), np.transpose)
+    graph.add("scores", "MatMul", (order[0], "k"), np.matmul)
+    graph.add("scaled", "Div", ("scores",), lambda s: s / 3)
+    graph.add("masked", "Add", ("scaled", "x"), lambda s, x: s + x[:, :4])
+    graph.add("y", "Softmax", ("masked",), lambda s: np.exp(s) / np.exp(s).sum(-1, keepdims=True))
+    return graph.done({"y": "y"})
+
+
+@pytest.mark.parametrize("prefix", ["", "t_"])
+def test_parts_of_a_split_in_each_other_s_place(tmp_path, prefix):
+    """By their names, where the target keeps them; else by the product of the two, which comes out transposed."""
+    source = attention(Graph(tmp_path / "source"), ("a", "b"), ("a", "b"))
+    target = attention(Graph(tmp_path / "target", prefix), ("b", "a"), ("a", "b"))
+    report = located(source, target)
+    assert (report.suspects[0].name, report.suspects[0].code) == ("node_parts", "swapped-parts")
+    healthy = located(source, attention(Graph(tmp_path / "healthy", prefix), ("a", "b"), ("a", "b")))
+    assert not healthy.suspects
+
+
+def normed(graph: Graph, residual: bool) -> Trace:
+    """(x·w + x), without its mean, which a target computes from several readers; times v."""
+    graph.add("p", "MatMul", ("x", "w"), np.matmul)
+    if residual:
+        graph.add("s", "Add", ("p", "x"), np.add)
+    read = "s" if residual else "p"
+    graph.add("mean", "ReduceMean", (read,), lambda s: s.mean(-1, keepdims=True))
+    graph.add("centred", "Add", (read, "mean"), lambda s, m: s - m)
+    graph.add("y", "MatMul", ("centred", "v"), np.matmul)
+    return graph.done({"y": "y"})
+
+
+def test_a_residual_is_lost_where_its_operands_never_meet(tmp_path):
+    source, target = normed(Graph(tmp_path / "source"), True), normed(Graph(tmp_path / "target", "t_"), False)
+    first = located(source, target).suspects[0]
+    assert (first.name, first.code) == ("node_s", "dropped") and "residual" in first.cause
 
 
 def test_swapped_outputs_are_told_as_that(tmp_path):

@@ -95,6 +95,11 @@ class Agreement:
                     break
                 behind += [r for o in operator.outputs for r in self.readers.get(o, ()) if r not in behind]
 
+    def computed_inputs(self, operator: TracedOperator) -> list[str]:
+        """The tensors that an operator reads, without constants and what is no tensor."""
+        given = dict.fromkeys(operator.inputs)
+        return [n for n in given if n in self.source.tensors and not self.source.tensors[n].constant]
+
     def origin(self, name: str) -> TracedOperator | None:
         """What computes a tensor, behind operators that only arrange it anew: the target may do without them."""
         maker = self.makers.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,10 @@ class Edges:
         self._known = known
         self._tolerated = tolerated
         self._makers = {name: operator for operator in target.operators for name in operator.outputs if name}
+        self._readers: dict[str, list[TracedOperator]] = {}
+        for operator in target.operators:
+            for name in operator.inputs:
+                self._readers.setdefault(name, []).append(operator)
 
     def altered(
         self,
@@ -97,6 +101,45 @@ class Edges:
                 # The reader may read that input by right as well.
                 return None if given in reader.inputs else position
         return None
+
+    def takes_exchanged(self, operator: TracedOperator, observed: str, operands: Sequence[str]) -> bool:
+        """Whether the target's counterpart of an operator reads the second of two operands first.
+
+        Args:
+            operator: Of the source.
+            observed: Its output, or what of it has a counterpart.
+            operands: The two tensors that it reads.
+        """
+        other = self._counterpart_of(operator, observed)
+        read = [] if other is None else self._computed_inputs(other)
+        first, second = (self._source.array(n) for n in operands)
+        if len(read) != 2 or first is None or second is None:
+            return False
+        exchanged = self._equals(first, read[1]) and self._equals(second, read[0])
+        return exchanged and not (self._equals(first, read[0]) and self._equals(second, read[1]))
+
+    def joins(self, operands: Sequence[str]) -> bool:
+        """Whether an operator of the target reads what stands for all of some tensors of the source."""
+        readers = [self._readers_of_all_forms(self._known[n].name) for n in operands]
+        return bool(set.intersection(*readers))
+
+    def goes_on(self, operand: str) -> bool:
+        """Whether anything of the target reads what stands for a tensor of the source, if it is no output itself."""
+        return bool(self._readers_of_all_forms(self._known[operand].name))
+
+    def _readers_of_all_forms(self, name: str) -> set[str]:
+        """The names of the operators that read a tensor of the target, or the same in another arrangement."""
+        maker = self._makers.get(name)
+        while maker is not None and kind_of(maker.operator) in ARRANGING and (before := self._computed_inputs(maker)):
+            name = before[0]
+            maker = self._makers.get(name)
+        forms, found = [name], set()
+        for form in forms:
+            for reader in self._readers.get(form, ()):
+                found.add(reader.name)
+                if kind_of(reader.operator) in ARRANGING:
+                    forms += [o for o in reader.outputs if o not in forms]
+        return found
 
     def _computed_inputs(self, operator: TracedOperator) -> list[str]:
         """What an operator of the target reads beside constants."""

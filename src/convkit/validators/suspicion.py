@@ -15,7 +15,9 @@ from convkit.validators.alignment import alike
 from convkit.validators.causes import Case, Cause, explained
 from convkit.validators.causes.operands import FUNCTIONS
 from convkit.validators.edges import AlteredEdge, Edges
+from convkit.validators.exchanges import exchanged_operands, exchanged_outputs, exchanged_parts
 from convkit.validators.layouts import layouts, solved
+from convkit.validators.omissions import omitted
 from convkit.validators.operator_kinds import ARRANGING, kind_of
 from convkit.validators.pictures import picture_of
 
@@ -27,7 +29,8 @@ _PARAMETERS = (
     "lstm", "gru", "rnn", "quant", "cast", "einsum", "addmm", "bmm",
 )  # fmt: skip
 _ALTERED = "altered-edge"
-_SWAPPED = "swapped-outputs"
+_TOLD = {"swapped-parts", "swapped-operands"}
+"""Codes of suspects that need no experiment."""
 _LAYOUTS = 6
 """Up to how many layouts are tried."""
 
@@ -50,7 +53,8 @@ class _Suspicion:
         self._edges = Edges(agreement.source, agreement.target, agreement.known, agreement.tolerated)
 
     def ranked(self) -> list[Suspect]:
-        found: dict[str, _Suspected] = {s.operator.name: s for s in self._swapped_outputs()}
+        certain = [*exchanged_outputs(self._graph), *exchanged_parts(self._graph)]
+        found = {operator.name: _Suspected(operator, suspect, convicted=True) for operator, suspect in certain}
         for operator, suspect in self._by_the_graph():
             if operator.name not in found:
                 found[operator.name] = self._tried(operator, suspect)
@@ -59,6 +63,7 @@ class _Suspicion:
     def _by_the_graph(self) -> Iterator[tuple[TracedOperator, Suspect]]:
         for operator, region in self._suspected():
             suspect = self._suspect(operator, region)
+            yield from exchanged_operands(self._graph, self._edges, operator)
             for altered in self._edges.altered(operator, suspect.observed, self._graph.agreeing_readers):
                 if (maker := self._graph.origin(altered.tensor)) is not None:
                     yield maker, self._altered(maker, operator, altered)
@@ -66,6 +71,18 @@ class _Suspicion:
                 arranged = AlteredEdge(operator.inputs[0], self._graph.known[suspect.observed])
                 yield maker, self._altered(maker, operator, arranged)
             yield operator, suspect
+            yield from self._omitted_behind(operator)
+
+    def _omitted_behind(self, operator: TracedOperator) -> Iterator[tuple[TracedOperator, Suspect]]:
+        """What reads a result that the target has nothing for, or only something that stands at its place, and is left out
+        itself: then the target needs no such result.
+        """
+        for name in operator.outputs:
+            if name in self._graph.known and self._graph.known[name].evidence != "position":
+                continue
+            for reader in self._graph.readers.get(name, ()):
+                if reader.name not in self._graph.clean and omitted(self._graph, self._edges, reader) is not None:
+                    yield reader, self._suspect(reader, [reader])
 
     def _suspected(self) -> list[tuple[TracedOperator, list[TracedOperator]]]:
         """The operators at which the difference starts, each with those that it cannot be told apart from."""
@@ -146,9 +163,12 @@ class _Suspicion:
 
     def _tried(self, operator: TracedOperator, suspect: Suspect) -> _Suspected:
         """The suspect with what experiments say of it, and what its output looks like."""
+        missing = None if suspect.code in _TOLD else omitted(self._graph, self._edges, operator)
+        if missing is not None:
+            return _Suspected(operator, _with_cause(suspect, missing), convicted=True)
         pair = self._pair(suspect)
-        if pair is None:
-            return _Suspected(operator, suspect)
+        if pair is None or suspect.code in _TOLD:
+            return _Suspected(operator, suspect, convicted=suspect.code in _TOLD)
         suspect = replace(suspect, picture=picture_of(*pair))
         inputs = [self._graph.source.array(n) for n in operator.inputs]
         case = Case(operator.operator, inputs, operator.attributes, *pair, whole=False)
@@ -156,12 +176,10 @@ class _Suspicion:
             own, then = self._up_to(operator, suspect.observed)
             if own is not None:
                 case = replace(case, expected=own, then=then, whole=True)
-        found = self._bypassed(operator) or explained(case) or self._in_another_layout(case, suspect)
+        found = explained(case) or self._in_another_layout(case, suspect)
         if found is None:
             return _Suspected(operator, suspect)
-        text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
-        suspect = replace(suspect, cause=text, code=found.code, evidence=found.evidence)
-        return _Suspected(operator, suspect, found.specific and case.whole)
+        return _Suspected(operator, _with_cause(suspect, found), found.specific and case.whole)
 
     def _in_another_layout(self, case: Case, suspect: Suspect) -> Cause | None:
         """What experiments say of the target's tensor in other layouts: where axes are of one size, a wrong tensor does not
@@ -200,17 +218,6 @@ class _Suspicion:
         found = solved(expected, got)
         return None if found is None else (expected, found[0].read(got, expected.shape))
 
-    def _bypassed(self, operator: TracedOperator) -> Cause | None:
-        """Whether what reads an operator's result reads one of its inputs instead."""
-        for name in operator.outputs:
-            for reader in self._graph.readers.get(name, ()):
-                observed = self._graph.observed(reader)
-                position = self._edges.bypassed(reader, observed, name, operator)
-                if position is not None:
-                    lost = "the residual is lost" if kind_of(operator.operator) == "add" else "it is left out"
-                    return Cause("dropped", f"{lost}: {reader.name} reads its input {position} instead", "", specific=True)
-        return None
-
     def _only_arranges(self, operator: TracedOperator, suspect: Suspect) -> bool:
         """Whether an operator that changes no value stands before a tensor with other values."""
         if kind_of(operator.operator) not in ARRANGING or not suspect.counterpart:
@@ -219,26 +226,7 @@ class _Suspicion:
             self._graph.source.tensors[suspect.observed].sketch, self._graph.target.tensors[suspect.counterpart].sketch
         )
 
-    def _swapped_outputs(self) -> Iterator[_Suspected]:
-        """What makes outputs that stand in each other's place."""
-        for name, mine in self._graph.source.outputs.items():
-            found, maker = self._graph.known.get(mine), self._graph.origin(mine)
-            if found is None or maker is None or found.error <= self._graph.tolerated:
-                continue
-            for other, theirs in self._graph.target.outputs.items():
-                swapped = self._graph.output(mine, theirs) if other != name else None
-                if swapped is not None and swapped.error <= self._graph.tolerated:
-                    suspect = Suspect(
-                        maker.name,
-                        maker.operator,
-                        maker.place,
-                        0.0,
-                        found.error,
-                        mine,
-                        found.name,
-                        (maker.name,),
-                        f"output {name} of the source is output {other} of the target",
-                        _SWAPPED,
-                        f"they agree to {swapped.error:.1e} of scale",
-                    )
-                    yield _Suspected(maker, suspect, convicted=True)
+
+def _with_cause(suspect: Suspect, found: Cause) -> Suspect:
+    text = f"{suspect.cause}: {found.text}" if suspect.cause else found.text
+    return replace(suspect, cause=text, code=found.code, evidence=found.evidence)
