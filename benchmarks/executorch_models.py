@@ -75,7 +75,8 @@ def forms_of(name: str) -> list[str]:
     return [f for f in FORMS if f != "dynamic" or one is None or one.dynamic]
 
 
-def _built(name: str) -> tuple[Any, tuple[Any, ...]]:
+def built(name: str) -> tuple[Any, tuple[Any, ...]]:
+    """An architecture's module, and example inputs."""
     import torch
 
     if name in transformers_tiny.ARCHITECTURES:
@@ -93,7 +94,7 @@ def make(name: str, form: str) -> Path:
     import torch
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
-    network, inputs = _built(name)
+    network, inputs = built(name)
     if form == "fp16":
         network, inputs = network.half(), tuple(x.half() if x.is_floating_point() else x for x in inputs)
     if form == "dynamic":

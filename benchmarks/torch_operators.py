@@ -129,21 +129,21 @@ class OperatorCase(Case):
 
     @property
     def directory(self) -> Path:
-        return _corpus() / self.name
+        return corpus() / self.name
 
     @property
     def model(self) -> Path:
         return self.directory / "model.pt2"
 
 
-def _corpus() -> Path:
+def corpus() -> Path:
     """The corpus of the installed torch version."""
     return ROOT / f"corpus-{version('torch')}"
 
 
 def load() -> list[Case]:
     """The corpus, made at the first use (a minute)."""
-    directory = _corpus()
+    directory = corpus()
     if not directory.exists():
         draft = directory.with_name(f"{directory.name}.making")
         shutil.rmtree(draft, ignore_errors=True)

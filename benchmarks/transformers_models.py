@@ -1,7 +1,9 @@
 """Tiny transformers of many architectures (`transformers_tiny.py`), static and dynamic, to every target: right, or why not.
 
-Usage: python -m benchmarks.transformers_models [--to onnx,litert,executorch,savedmodel,tfjs] [--forms static,dynamic]
+Usage: python -m benchmarks.transformers_models [--to onnx,litert,executorch,savedmodel,tfjs] [--forms static,dynamic] [--cnn]
        [--only REGEX] [--every N] [--from N] [--timeout SECONDS] [--again] [--make] [--output DIRECTORY]
+
+`--cnn` takes the families of `cnn_families.py` in their place.
 
 Exported programs are made once and kept under build/ (`--make`: only made; `--again`: also those that torch could not export).
 "dynamic" has batch and length dynamic, batch alone where torch.export fixes the length, and is left out where it fixes both.
@@ -36,8 +38,8 @@ from typing import Any
 import numpy as np
 
 import convkit
-from benchmarks import transformers_tiny
-from benchmarks.executorch_models import Apart, limited
+from benchmarks import cnn_families, transformers_tiny
+from benchmarks.executorch_models import Apart, built, limited
 from benchmarks.onnx_node_corpus import Case
 from benchmarks.onnx_node_suite import Trail, reason_of, run
 from benchmarks.wheels import CACHE
@@ -107,7 +109,7 @@ def make(name: str, form: str) -> None:
     import torch
 
     with limited(_MAKING), torch.no_grad():
-        module, inputs = transformers_tiny.build(name)
+        module, inputs = built(name)
         if form == "static":
             program = torch.export.export(module, inputs, strict=False)
         else:
@@ -239,6 +241,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", default=",".join(TARGETS), help="target formats")
     parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--cnn", action="store_true", help="convolutional networks in place of transformers")
     parser.add_argument("--only", default="", help="programs (name.form) that match this regular expression")
     parser.add_argument("--every", type=int, default=1, help="only every Nth architecture")
     parser.add_argument("--from", type=int, default=0, dest="start", help="the number of the first of them")
@@ -247,7 +250,7 @@ def main() -> int:
     parser.add_argument("--make", action="store_true", help="make the programs and stop")
     parser.add_argument("--output", type=Path, default=ROOT / "results", help="the directory for the results")
     options = parser.parse_args()
-    names = list(transformers_tiny.ARCHITECTURES)[options.start :: options.every]
+    names = list(cnn_families.FAMILIES if options.cnn else transformers_tiny.ARCHITECTURES)[options.start :: options.every]
     wanted = [(n, f) for n in names for f in options.forms.split(",") if re.search(options.only, f"{n}.{f}")]
     with closing(Apart()) as apart:
         there = [(n, f, p) for n, f in wanted if (p := available(n, f, apart, again=options.again))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,9 @@ class StaticWalk(Walk):
         return [*refused, *found]
 
     def asked(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
-        if step.static_host is None:
-            return self._remembered(step, request)
-        if not self._tables_tell(step, request.source):
+        if request.source.variant is Variant.EXPORTED_PROGRAM:
+            return self._proved or self._remembered(step, request)
+        if step.static_host is None or not self._tables_tell(step, request.source):
             return super().asked(step, request)
         answer = self.pool.worker(step.static_host).call(
             "convkit.workers.running:survey",
@@ -205,10 +206,14 @@ class StaticWalk(Walk):
     def _is_tried(self) -> bool:
         """Whether only a trial tells what becomes of the source."""
         source = self.source.artifact
+        if source.variant is Variant.EXPORTED_PROGRAM:
+            return not self._proved
         return source.variant is Variant.ONNX and not self._outlook(source)["certain"]
 
     def _tables_tell(self, step: Converter, artifact: Artifact) -> bool:
-        """Whether a step's tables know everything that a model consists of."""
+        """Whether tables know everything that a model consists of."""
+        if artifact == self.source.artifact and self._proved:
+            return True
         return step.static_host is not None and bool(self._outlook(artifact)["certain"])
 
     def _outlook(self, artifact: Artifact) -> Mapping[str, Any]:
@@ -223,13 +228,23 @@ class StaticWalk(Walk):
             self.outlooks[artifact.path] = answer.result
         return self.outlooks[artifact.path]
 
+    @cached_property
+    def _proved(self) -> list[Finding]:
+        """The operators of an exported program, where all of them have been proved on the way to the target; else nothing."""
+        source = self.source.artifact
+        if source.variant is not Variant.EXPORTED_PROGRAM:
+            return []
+        from convkit.legalization.torch.certainty import proved_findings
+
+        return proved_findings(source.path, self.variant) or []
+
     def _remembered(self, step: Converter, request: ConversionRequest) -> list[Finding] | None:
         """What a converter has said of the same program, with whatever weights; else what it says now.
 
         To load a program and to decompose it takes torch several seconds.
         """
         source = request.source
-        if source.variant is not Variant.EXPORTED_PROGRAM or request.examples is not None:
+        if request.examples is not None:
             return super().asked(step, request)
         cache = Cache.of(identity(source.variant, Route((step,)), step.target.format))
         key = f"check-{fingerprint(source.path)}"

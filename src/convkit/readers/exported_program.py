@@ -25,14 +25,14 @@ from convkit.readers.input_domains import input_domains
 from convkit.readers.pytorch_names import dimension_names, named_shape, output_names, readable_expression
 from convkit.signature import Signature, TensorSpec
 
-__all__ = ["describe", "model_member"]
+__all__ = ["DTYPES", "describe", "model_member"]
 
 _OLD_MODEL = "serialized_exported_program.json"
 _EXTRA = ("extra/convkit.json", "extra_files/convkit.json")
 _EXAMPLES = ("data/sample_inputs/", "serialized_example_inputs.pt")
 _MODEL_LIMIT = 512 << 20
 # torch._export.serde.schema.ScalarType
-_DTYPES = {
+DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
     10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16", 29: "float8_e4m3fn",
     30: "float8_e5m2", 34: "uint32", 35: "uint64",
@@ -121,7 +121,7 @@ def _tensor_shapes(graph: Any) -> dict[str, tuple[str, list[int | str]]]:
     """dtype and shape of every value; a dynamic dimension is an expression in symbols."""
     found: dict[str, tuple[str, list[int | str]]] = {}
     for name, value in graph["tensor_values"].items():
-        found[name] = (_DTYPES.get(value["dtype"], "variant"), [_dim(size) for size in value["sizes"]])
+        found[name] = (DTYPES.get(value["dtype"], "variant"), [_dim(size) for size in value["sizes"]])
     return found
 
 

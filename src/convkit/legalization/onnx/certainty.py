@@ -8,7 +8,6 @@ tables would promise too much.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,30 +15,20 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from convkit.formats import Format, Variant
+from convkit.formats import Variant
 from convkit.interpreters.operators import Operators, normal_domain
 from convkit.legalization.onnx.dataflow import OF_SHAPES, Knowledge
+from convkit.legalization.proved import Form, ProvedOperators
 
 __all__ = ["PROVED", "form", "is_certain", "name_of"]
 
 PROVED = Path(__file__).with_name("proved_operators.json")
-"""Target → operator → the forms in which a model of it came out right; `benchmarks/proved_operators.py` writes it."""
 
 _QUANTITIES = frozenset(
-    {
-        "axis",
-        "batch_axis",
-        "batch_dims",
-        "block_size",
-        "group",
-        "hidden_size",
-        "k",
-        "num_outputs",
-        "start",
-        "end",
-        "time_axis",
-        "to",
-    }
+    (
+        *("axis", "batch_axis", "batch_dims", "block_size", "end", "group", "hidden_size", "k", "num_outputs", "start"),
+        *("time_axis", "to"),
+    )
 )
 """Attributes whose 0 or 1 is a number; of others it is a choice."""
 
@@ -62,14 +51,14 @@ def is_certain(model: ir.Model, variant: str) -> bool:
         model: As `preparation.load` gives it, before it is legalized.
         variant: What it is to become.
     """
-    proved = _proved(Variant(variant).format)
+    proved, target = _proved(), Variant(variant).format
     nodes = list(model.graph.all_nodes())
     known, table = Knowledge.of(nodes), _table(variant)
     return all(
         node.op_type in OF_SHAPES
         or all(map(known.is_number, node.outputs))  # computed before the model runs, by onnx's own reference
         or (
-            form(node) <= proved.get(name_of(node), frozenset())
+            proved.covers(target, name_of(node), form(node))
             and not _is_decided_by_data(node)
             and _knows_what_it_must(node, known, table, model.opset_imports.get(normal_domain(node.domain), 1))
         )
@@ -77,12 +66,8 @@ def is_certain(model: ir.Model, variant: str) -> bool:
     )
 
 
-def form(node: ir.Node) -> frozenset[str]:
-    """What tells one use of an operator from another: dtypes, and choices among attributes.
-
-    "< FLOAT,INT64" are the dtypes of inputs, each once where several in a row are the same; "> FLOAT" those of outputs;
-    "mode=linear" is an attribute that is a word or a flag, and not what the standard has it default to.
-    """
+def form(node: ir.Node) -> Form:
+    """The dtypes of a node, and the choices among its attributes that are not what the standard has them default to."""
     choices = (a for a in node.attributes.values() if _is_choice(a) and not _is_default(node, a))
     return frozenset((f"< {_dtypes(node.inputs)}", f"> {_dtypes(node.outputs)}", *(f"{a.name}={_text(a)}" for a in choices)))
 
@@ -152,11 +137,6 @@ def _table(variant: str) -> Operators:
     return pytorch.operators() if variant in _BY_TORCH else tensorflow.operators()
 
 
-def _proved(target: Format) -> Mapping[str, frozenset[str]]:
-    return _all_proved().get(target.value, {})
-
-
 @cache
-def _all_proved() -> Mapping[str, Mapping[str, frozenset[str]]]:
-    targets = json.loads(PROVED.read_text("utf-8"))["targets"]
-    return {target: {name: frozenset(forms) for name, forms in operators.items()} for target, operators in targets.items()}
+def _proved() -> ProvedOperators:
+    return ProvedOperators.load(PROVED)
