@@ -110,7 +110,7 @@ def test_a_source_that_its_own_runtime_cannot_load_costs_one_route(tmp_path, poo
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "graph", info[:1], info[1:])
     source = tmp_path / "new.onnx"
     source.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 27)], ir_version=10).SerializeToString())
-    with pytest.raises(convkit.ConversionError, match="^ONNX Runtime cannot load .*Opset 27") as error:
+    with pytest.raises(convkit.ConversionError, match=r"^ONNX Runtime cannot load .*Opset 27") as error:
         convkit.convert(source, "litert", tmp_path / "m.tflite", pool=pool)
     assert "--no-validate" in error.value.hint
     assert "onnxruntime_src" not in error.value.message
