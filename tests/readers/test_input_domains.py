@@ -104,6 +104,32 @@ def check(path):
     assert "normalised" in found["image"]["evidence"] and "-1e+04" in found["keep"]["evidence"]
 
 
+@pytest.fixture(scope="module")
+def keras_models(tmp_path_factory):
+    """A functional and a sequential model that normalise by their first layers."""
+    import keras
+
+    layers, directory = keras.layers, tmp_path_factory.mktemp("keras")
+    image, ids = keras.Input((8, 8, 3), name="image"), keras.Input((7,), dtype="int64", name="ids")
+    scaled = layers.Normalization(mean=MEAN, variance=[s * s for s in STD])(layers.Rescaling(1 / 255)(image))
+    outputs = [layers.Conv2D(4, 3)(scaled), layers.Embedding(50, 4)(layers.Reshape((7, 1))(ids))]
+    functional = keras.Model([image, ids], outputs)
+    sequential = keras.Sequential([keras.Input((8, 8, 3)), layers.Rescaling(1 / 127.5, offset=-1), layers.Conv2D(4, 3)])
+    for name, model in (("functional", functional), ("sequential", sequential)):
+        for suffix in ("keras", "h5"):
+            model.save(directory / f"{name}.{suffix}")
+    return directory
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_keras_layers_tell(keras_models, suffix):
+    found = inspect(keras_models / f"functional.{suffix}").metadata
+    assert found["index_bounds"] == {"ids": 50}
+    assert (found["input_domains"]["image"]["kind"], found["input_domains"]["image"]["high"]) == ("image", 255)
+    (only,) = inspect(keras_models / f"sequential.{suffix}").metadata["input_domains"].values()
+    assert (only["kind"], only["high"]) == ("image", 255)
+
+
 def test_large_constants_and_those_beside_the_file_are_not_read(tmp_path):
     def saved(constant):
         image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])

@@ -12,6 +12,7 @@ from convkit.formats import Variant
 from convkit.readers.archive import is_zip, open_archive, read_json
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.hdf5 import SIGNATURE, describe_file
+from convkit.readers.keras_arithmetic import domain_metadata
 from convkit.readers.keras_config import describe_config
 
 __all__ = ["matches", "read"]
@@ -45,8 +46,9 @@ def _read_archive(path: Path) -> ModelInfo:
             if not weights.read(len(SIGNATURE)) == SIGNATURE:
                 raise DamagedFileError("its model.weights.h5 is no HDF5 file")
     kept = {key: str(metadata[key]) for key in ("keras_version", "date_saved") if key in metadata}
-    metadata = {"class": config.get("class_name"), **kept}
-    return ModelInfo(Variant.KERAS, path, path.stat().st_size, metadata=metadata, **describe_config(config))
+    described = describe_config(config)
+    metadata = {"class": config.get("class_name"), **kept, **domain_metadata(config, described["signatures"])}
+    return ModelInfo(Variant.KERAS, path, path.stat().st_size, metadata=metadata, **described)
 
 
 def _read_hdf5(path: Path) -> ModelInfo:
@@ -66,11 +68,12 @@ def _read_hdf5(path: Path) -> ModelInfo:
             ),
         )
     config = content["config"]
+    described = describe_config(config)
     return ModelInfo(
         Variant.KERAS_H5,
         path,
         path.stat().st_size,
         parameters=content.get("parameters"),
-        metadata={"class": config.get("class_name"), **metadata},
-        **describe_config(config),
+        metadata={"class": config.get("class_name"), **metadata, **domain_metadata(config, described["signatures"])},
+        **described,
     )

@@ -15,6 +15,7 @@ from typing import Any
 from convkit.artifact import ModelInfo
 from convkit.formats import Variant
 from convkit.readers.damage import DamagedFileError
+from convkit.readers.keras_arithmetic import domain_metadata
 from convkit.readers.keras_config import describe_config
 from convkit.readers.tfjs_layers import normalized_config
 from convkit.readers.tfjs_signature import SIGNATURE_KEY, graph_edges
@@ -94,7 +95,9 @@ def read(path: Path, variant: Variant) -> ModelInfo:
     metadata["weight_dtypes"] = dtypes
     topology = model["modelTopology"]
     if variant is Variant.TFJS_LAYERS:
-        described = describe_config(normalized_config(keras_config(topology)))
+        config = normalized_config(keras_config(topology))
+        described = describe_config(config)
+        metadata |= domain_metadata(config, described["signatures"])
     else:
         described = _describe_graph(model, topology)
     _refuse_endless_edges(described["signatures"])
