@@ -192,7 +192,8 @@ def check(
 
     Args:
         probe: Convert, run and compare every distinct operator as a model of its own, and have the converters try the model as a
-            whole. What was found is kept in the cache directory; by default only the tables of the converters are asked.
+            whole. What was found is kept in the cache directory. By default tables are asked where they tell, and the converters
+            tried where they do not.
 
     Raises:
         ConvkitError: The model cannot be read, or no route leads there.

@@ -154,8 +154,8 @@ def _show_routes(result: CheckResult) -> None:
         for finding in findings or []:
             if finding.verdict is not Verdict.LEGAL or finding.reason:
                 common.line("", f"{finding.verdict.value} {finding.code} {finding}")
-        if findings and len(route.steps) > 1 and {f.evidence for f in findings} == {"registry"}:
-            common.line("", f"as far as the tables of {route.names[0]} tell; --probe asks {', '.join(route.names[1:])} too")
+        if findings and all(f.evidence == "registry" and f.verdict is not Verdict.GAP for f in findings):
+            common.line("", "all of its operators have been proved on this way in other models; --probe proves them in this one")
     if result.delegation is not None:
         common.line("delegated", f"{result.delegation} (each operator alone)")
 
