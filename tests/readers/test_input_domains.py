@@ -144,3 +144,20 @@ def test_large_constants_and_those_beside_the_file_are_not_read(tmp_path):
     outside = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     outside.external_data.add(key="location", value="c.bin")
     assert "input_domains" not in saved(outside)
+
+
+@pytest.mark.parametrize(
+    "constant",
+    [
+        TensorProto(name="c", data_type=TensorProto.COMPLEX64, dims=[1], float_data=[1.0, 0.0]),
+        TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[3], raw_data=b"short"),
+        TensorProto(name="c", data_type=TensorProto.STRING, dims=[1], string_data=[b"x"]),
+        TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[0], raw_data=b""),
+    ],
+)
+def test_constants_that_are_no_numbers_say_nothing_and_break_nothing(constant, tmp_path):
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 8])
+    graph = helper.make_graph([helper.make_node("Mul", ["x", "c"], ["y"])], "g", [image], [result], [constant])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "m.onnx")
+    assert "input_domains" not in inspect(tmp_path / "m.onnx").metadata

@@ -22,17 +22,19 @@ _MOVES = frozenset(
         *("upsample_nearest2d", "bitwise_and", "bitwise_not"),
     )
 )
+_MOST_BYTES = 32 << 20
 _ROLES = {"buffer": "buffer_name", "parameter": "parameter_name", "tensor_constant": "tensor_constant_name"}
 
 
 def small_constants(archive: zipfile.ZipFile, module: Any) -> dict[str, tuple[float, ...]]:
     """The values of the program's small tensors, by the names that its graph has for them; nothing is unpickled."""
-    names = archive.namelist()
+    names = set(archive.namelist())
     stored: dict[str, tuple[float, ...]] = {}
     for folder, config in (("data/weights/", "weights_config.json"), ("data/constants/", "constants_config.json")):
         for member in (n for n in names if n.endswith(config) and folder in n):
-            entries = read_json(archive, member)["config"]
-            for name, entry in entries.items():
+            if archive.getinfo(member).file_size > _MOST_BYTES:
+                continue
+            for name, entry in read_json(archive, member).get("config", {}).items():
                 if (values := _stored(archive, member.rpartition("/")[0], entry, names)) is not None:
                     stored[name] = values
     found = {}
@@ -43,12 +45,12 @@ def small_constants(archive: zipfile.ZipFile, module: Any) -> dict[str, tuple[fl
     return found
 
 
-def _stored(archive: zipfile.ZipFile, folder: str, entry: Any, names: list[str]) -> tuple[float, ...] | None:
-    meta = entry.get("tensor_meta")
-    if entry.get("use_pickle", True) or meta is None or meta["dtype"] not in _KINDS:
+def _stored(archive: zipfile.ZipFile, folder: str, entry: Any, names: set[str]) -> tuple[float, ...] | None:
+    meta = entry.get("tensor_meta") or {}
+    if entry.get("use_pickle", True) or meta.get("dtype") not in _KINDS:
         return None
-    sizes = [size.get("as_int") for size in meta["sizes"]]
-    member = f"{folder}/{entry['path_name']}"
+    sizes = [size.get("as_int") for size in meta.get("sizes", ())]
+    member = f"{folder}/{entry.get('path_name')}"
     if not all(type(s) is int and s > 0 for s in sizes) or math.prod(sizes) > MOST_CONSTANTS or member not in names:
         return None
     kind, count = _KINDS[meta["dtype"]], math.prod(sizes)

@@ -25,7 +25,7 @@ def domain_metadata(model: Any, signatures: tuple[Signature, ...]) -> dict[str, 
     if not signatures or not isinstance(layers, list):
         return {}
     inputs = signatures[0].inputs
-    calls = [(layer, source, output) for layer in layers for source, output in _calls(layer, layers, inputs[0].name)]
+    calls = list(_calls(layers, inputs[0].name))
     found: dict[str, Any] = {}
     if bounds := index_bounds((spec.name for spec in inputs), (s for call in calls for s in _lookups(*call))):
         found["index_bounds"] = bounds
@@ -34,19 +34,18 @@ def domain_metadata(model: Any, signatures: tuple[Signature, ...]) -> dict[str, 
     return found
 
 
-def _calls(layer: Any, layers: list[Any], first_input: str) -> Iterator[tuple[str, str]]:
-    """The values that a layer is called with, one by one, and what it makes of them; a value has its layer's name."""
-    name = layer.get("name") or layer["config"]["name"]
-    if "inbound_nodes" not in layer:  # sequential: each layer is given what the one before makes
-        position = next(i for i, other in enumerate(layers) if other is layer)
-        before = layers[position - 1] if position else None
-        if before is None and layer.get("class_name") == "InputLayer":
-            return
-        yield (first_input if before is None else before.get("name") or before["config"]["name"]), name
-        return
-    for node in layer["inbound_nodes"]:
-        for source in _histories(node, 0):
-            yield source, name
+def _calls(layers: list[Any], first_input: str) -> Iterator[tuple[Any, str, str]]:
+    """Every layer with the values that it is called with, one by one, and what it makes of them; a value has its layer's name."""
+    before = first_input
+    for layer in layers:
+        name = layer.get("name") or layer["config"]["name"]
+        if "inbound_nodes" in layer:
+            for node in layer["inbound_nodes"]:
+                for source in _histories(node, 0):
+                    yield layer, source, name
+        elif layer.get("class_name") != "InputLayer":  # sequential: each layer is given what the one before makes
+            yield layer, before, name
+        before = name
 
 
 def _histories(node: Any, depth: int) -> Iterator[str]:

@@ -16,6 +16,7 @@ _MOVES = frozenset(
         *("Resize", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample"),
     )
 )
+_NUMBERS = frozenset(("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT32", "INT64"))
 
 
 def steps(graph: Any) -> Iterator[Step]:
@@ -61,6 +62,9 @@ class _Constants:
         tensor = self._tensors.get(name)
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL or min(tensor.dims, default=0) < 0:
             return None
-        if not 1 <= math.prod(tensor.dims) <= MOST_CONSTANTS or tensor.data_type == onnx.TensorProto.STRING:
+        if not 1 <= math.prod(tensor.dims) <= MOST_CONSTANTS or onnx.TensorProto.DataType.Name(tensor.data_type) not in _NUMBERS:
             return None
-        return tuple(float(v) for v in onnx.numpy_helper.to_array(tensor).ravel())
+        try:
+            return tuple(float(v) for v in onnx.numpy_helper.to_array(tensor).ravel())
+        except ValueError:  # it has fewer bytes than its shape says: whoever needs the values complains
+            return None
