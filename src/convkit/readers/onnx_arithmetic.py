@@ -16,7 +16,8 @@ _MOVES = frozenset(
         *("Resize", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Upsample"),
     )
 )
-_NUMBERS = frozenset(("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "UINT8", "INT32", "INT64"))
+# TensorProto's codes of float32, uint8, int8, int32, int64, float16, float64 and bfloat16.
+_NUMBERS = frozenset((1, 2, 3, 6, 7, 10, 11, 16))
 
 
 def steps(graph: Any) -> Iterator[Step]:
@@ -62,7 +63,7 @@ class _Constants:
         tensor = self._tensors.get(name)
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL or min(tensor.dims, default=0) < 0:
             return None
-        if not 1 <= math.prod(tensor.dims) <= MOST_CONSTANTS or onnx.TensorProto.DataType.Name(tensor.data_type) not in _NUMBERS:
+        if not 1 <= math.prod(tensor.dims) <= MOST_CONSTANTS or tensor.data_type not in _NUMBERS:
             return None
         try:
             return tuple(float(v) for v in onnx.numpy_helper.to_array(tensor).ravel())

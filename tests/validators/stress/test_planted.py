@@ -130,6 +130,14 @@ def counted_mask(g: Graph, wrong: bool) -> str:
     return g("Mul", mask, g.constant(np.arange(1.0, 13.0)))
 
 
+def hidden_places(g: Graph, wrong: bool) -> str:
+    # What a softmax over nothing gives: zeros in one runtime, something else in another. Other places do not see it.
+    weight = g.constant(0.5 if wrong else 0.0)
+    mask = g("Cast", "attention_mask", to=FLOAT)
+    hidden = g("Cast", g("Equal", g("CumSum", mask, g.constant(1, "int64")), g.constant(0.0)), to=FLOAT)
+    return g("Add", g("Mul", mask, g.constant(np.arange(1.0, 13.0))), g("Mul", hidden, weight))
+
+
 def squeezed(g: Graph, wrong: bool) -> str:
     # Squeeze without axes takes every size of one away, a batch or a length of one included.
     return g("MatMul", g("Squeeze", "x") if wrong else "x", g.constant(WEIGHTS))
@@ -152,6 +160,9 @@ FAULTS = {
     "bright images": Fault(FLOAT, ["batch", 3, 6, 6], no_spread),
     "one-hot images": Fault(UINT8, ["batch", 3, 6, 6], faint_corner),
     "masks with padding on the left": Fault(INT64, ["batch", 12], counted_mask, "attention_mask"),
+    "masks with padding on the left: outputs": Fault(
+        INT64, ["batch", 12], hidden_places, "attention_mask", "masks with padding on the left: outputs differ in places"
+    ),
     "least length": Fault(FLOAT, [2, "length", 8], squeezed),
     "large length": Fault(FLOAT, ["batch", "length", 8], short_table),
     "NaN in 'x'": Fault(FLOAT, ["batch", 8], nan_as_zero, note="NaN in 'x' comes out as numbers"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from convkit.validators.domains import Kind
-from convkit.validators.stress.recipes import Setting, StressSet, recipe
+from convkit.validators.stress.recipes import Purpose, Setting, StressSet, recipe
 
 
 @recipe
@@ -20,7 +20,8 @@ def masks(setting: Setting) -> Iterator[StressSet]:
     alone = {name: _first_only(arrays[name]) for name in names}
     yield setting.made("full masks", {**arrays, **{name: np.ones_like(arrays[name]) for name in names}})
     yield setting.made("masks of one place", {**arrays, **alone})
-    yield setting.made("masks with padding on the left", {**arrays, **{name: arrays[name][..., ::-1].copy() for name in names}})
+    turned = {name: arrays[name][..., ::-1].copy() for name in names}
+    yield setting.made("masks with padding on the left", {**arrays, **turned}, Purpose.PADDING, names[0])
 
 
 def _first_only(array: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ class Purpose(StrEnum):
     """Finite values that the model may be given: outputs are compared as on any other set."""
     DENORMALS = "denormals"
     """The same, but a target that takes them for zeros is told of and not at fault: runtimes flush them for speed."""
+    PADDING = "padding"
+    """The same, with places that the mask hides from all others: what comes out there is nobody's, and only told of."""
     OVERFLOW = "overflow"
     """The same, so large that what is in between may overflow on one side only: that is told of, as for NaN and infinity."""
     NON_FINITE = "non-finite"

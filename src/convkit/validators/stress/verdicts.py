@@ -6,6 +6,7 @@
 * How planted NaN and infinity spread is told, and counts only where the user wants it to.
 * Where values are so large that squares overflow, a target that overflows and a source that does not are told of in the same
   way: another order of the same operations is enough for that.
+* Behind padding on the left a causal model has places that see nothing: where outputs differ in those alone, it is told.
 * A target that gives on denormals exactly what it gives on zeros flushes them, as many runtimes do: told, not counted.
 """
 
@@ -51,6 +52,10 @@ def judged(chosen: StressSet, outcome: Outcome, on_zeros: Arrays | None, count_n
     if wild:
         reason = f"the source itself gives NaN or infinity in '{wild[0]}'"
         return Judgement(False, (f"inputs not counted ({chosen.recipe}): {reason}", *spread))
+    if chosen.purpose is Purpose.PADDING and outcome.drifts and _agrees_where_seen(chosen, outcome):
+        return Judgement(
+            False, (f"{chosen.recipe.partition(',')[0]}: outputs differ in places that '{chosen.touched}' hides alone",)
+        )
     if chosen.purpose is Purpose.OVERFLOW and spread:
         return Judgement(count_non_finite, spread)
     if chosen.purpose is Purpose.DENORMALS and outcome.drifts:
@@ -59,6 +64,22 @@ def judged(chosen: StressSet, outcome: Outcome, on_zeros: Arrays | None, count_n
         if on_zeros is not None and outcome.got and all(np.array_equal(outcome.got[n], a) for n, a in on_zeros.items()):
             return Judgement(False, (f"the target takes denormals in '{chosen.touched}' for 0, the source does not",))
     return Judgement(True, spread)
+
+
+def _agrees_where_seen(chosen: StressSet, outcome: Outcome) -> bool:
+    """Whether all outputs that fail have the mask's axes, and are within their tolerance where it is not zero."""
+    assert outcome.result is not None
+    seen = chosen.arrays[chosen.touched] != 0
+    for output in outcome.result.outputs:
+        expected, got = outcome.expected[output.name], outcome.got.get(output.name)
+        if output.passed:
+            continue
+        if got is None or got.shape != expected.shape or got.shape[: seen.ndim] != seen.shape:
+            return False
+        mine, theirs = expected[seen].astype(np.float64), got[seen].astype(np.float64)
+        if not (np.isfinite(theirs).all() and np.abs(mine - theirs).max(initial=0.0) <= output.allowed * output.scale):
+            return False
+    return True
 
 
 def _kind(array: np.ndarray) -> bool:
