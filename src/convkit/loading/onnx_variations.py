@@ -18,6 +18,8 @@ __all__ = ["moved_weights"]
 
 _LARGEST = 256 << 20
 """Bytes of a model, up to which it is held in memory three times for this."""
+_SIGNS = 65537
+"""A prime, so that no axis of a tensor has the period of the pattern."""
 _EPSILON = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
 
 
@@ -35,12 +37,13 @@ def moved_weights(path: Path) -> bytes:
     if size_of(path) > _LARGEST:
         raise ConversionError(f"{path} is too large to be run with other weights", stage="validate")
     model = onnx.load(path)
-    generator = np.random.default_rng(1)
+    # Drawn once and repeated: to draw a sign for every weight would take longer than to run the model.
+    signs = np.where(np.random.default_rng(1).random(_SIGNS) < 0.5, -1, 1)
     for tensor in _weights(model.graph):
         array = numpy_helper.to_array(tensor)
         if array.ndim >= 2 and array.dtype.name in _EPSILON:
-            step = np.where(generator.random(array.shape) < 0.5, -1, 1) * np.abs(array) * _EPSILON[array.dtype.name]
-            tensor.CopyFrom(numpy_helper.from_array((array + step).astype(array.dtype), tensor.name))
+            steps = np.resize((signs * _EPSILON[array.dtype.name]).astype(array.dtype), array.shape)
+            tensor.CopyFrom(numpy_helper.from_array(array + steps * array, tensor.name))
     return bytes(model.SerializeToString())
 
 

@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from convkit.errors import ConversionError
+
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["in_float64", "moved_weights", "with_state"]
+
+_LARGEST = 256 << 20
+"""Bytes of weights."""
+_SIGNS = 65537
+"""A prime, so that no axis of a tensor has the period of the pattern."""
 
 Compute = Callable[[Any, Sequence[Any]], Any]
 """Runs a module on its flat inputs."""
@@ -23,17 +30,22 @@ def moved_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A module's parameters and buffers, its weights (floating, of two and more dimensions) moved by half a last bit, up or down.
 
     Vectors stay as they are: sizes, scales of a resize and thresholds are among them, which choose what is computed.
+
+    Raises:
+        ConversionError: They are too large to be held twice.
     """
     import torch
 
-    generator = torch.Generator().manual_seed(1)
+    if sum(tensor.nbytes for _, tensor in _state(module)) > _LARGEST:
+        raise ConversionError("the weights are too large to be held twice", stage="validate")
+    # Drawn once and repeated: to draw a sign for every weight would take longer than to run the model.
+    signs = torch.randint(0, 2, (_SIGNS,), generator=torch.Generator().manual_seed(1)) * 2.0 - 1.0
 
     def moved(tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_floating_point() or tensor.ndim < 2 or tensor.is_sparse:
             return tensor
-        up = torch.randint(0, 2, tensor.shape, generator=generator, dtype=torch.int8)
-        step = tensor.detach() * (torch.finfo(tensor.dtype).eps / 2)
-        return tensor.detach() + torch.where(up == 1, step, -step)
+        steps = signs.to(tensor.dtype).repeat(-(-tensor.numel() // _SIGNS))[: tensor.numel()].view(tensor.shape)
+        return steps.mul_(torch.finfo(tensor.dtype).eps / 2).mul_(tensor).add_(tensor)
 
     with torch.no_grad():
         return {name: moved(tensor) for name, tensor in _state(module)}

@@ -100,6 +100,7 @@ class VariedSession(PyTorchSession):
     def __init__(self, artifact: Artifact, variation: Variation) -> None:
         super().__init__(artifact)
         self._variation = variation
+        self._moved: tuple[Any, dict[str, Any]] | None = None
         if variation is not Variation.THREADS and (self.keeps_state or artifact.variant is Variant.TORCHSCRIPT):
             raise ConversionError(f"{artifact.path} cannot be run in another precision", stage="validate", component=RUNTIME.name)
 
@@ -113,7 +114,9 @@ class VariedSession(PyTorchSession):
         if self._variation is Variation.FLOAT64:
             return variations.in_float64(model, super()._compute, flat)
         if self._variation is Variation.WEIGHTS:
-            return variations.with_state(model, variations.moved_weights(model), super()._compute, flat)
+            if self._moved is None or self._moved[0] is not model:  # its code may have changed since
+                self._moved = model, variations.moved_weights(model)
+            return variations.with_state(model, self._moved[1], super()._compute, flat)
         return super()._compute(model, flat)
 
 
