@@ -56,7 +56,8 @@ def normalisation(mean: Numbers | None, std: Numbers | None) -> Normalisation | 
     """
     if mean is None and std is None:
         return None
-    given = [(value,) if isinstance(value, int | float) else value for value in (mean or 0.0, std or 1.0)]
+    values = (0.0 if mean is None else mean), (1.0 if std is None else std)
+    given = [(value,) if isinstance(value, int | float) else value for value in values]
     return Normalisation(*(tuple(map(float, values)) for values in given))
 
 
