@@ -79,6 +79,7 @@ def judged(model: Path, source: Variant, target: Format, route: Route, pool: Wor
         force=True,
         seeds=_SEEDS,
         timeout=timeout or _PATIENCE,
+        shrink=False,
     )
     try:
         report = pipeline.convert(model, target, options, PyTorchSource(), pool)

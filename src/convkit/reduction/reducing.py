@@ -104,7 +104,7 @@ class _Search:
         # Cut-out models have inputs of their own: what the user said of the whole model's does not fit them.
         options = replace(
             self.options, output=output, route=tuple(self.route.names), force=True, seeds=_SEEDS, validate=is_run,
-            timeout=self.options.timeout or patience,
+            timeout=self.options.timeout or patience, shrink=False,
         )  # fmt: skip
         try:
             pipeline.convert(model, self.target, options, PyTorchSource(), self.pool)
