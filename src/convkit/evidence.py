@@ -6,6 +6,7 @@ A record comes from a file that anybody may have written: every part of it is ch
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,7 +166,8 @@ def _required(validation: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for chosen in validation.get("sets", ()):
         for output in chosen["outputs"]:
-            found[str(output["name"])] = max(found.get(str(output["name"]), 0.0), float(output["required"]))
+            required = math.inf if output["required"] is None else float(output["required"])
+            found[str(output["name"])] = max(found.get(str(output["name"]), 0.0), required)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -179,6 +181,19 @@ def test_what_does_not_run_is_a_note_or_an_error(tmp_path):
         judge.close()
     with pytest.raises(ConversionError, match="does not run"):
         judge.take(Run("seed 1", nowhere, nowhere, (0.0, 0.0), ("", "aborted")))
+
+
+def test_what_nothing_would_pass_is_null_in_json(tmp_path):
+    """Infinity is no JSON."""
+    save_arrays(tmp_path / "a.npz", {"y": np.zeros((2, 2), np.float32)})
+    save_arrays(tmp_path / "b.npz", {"y": np.ones((2, 2), np.float32)})
+    report = ValidationReport("A", "B", {"y": Tolerance(1e-5, "test")})
+    judge = Judge(report, {})
+    judge.take(Run("seed 0", tmp_path / "a.npz", tmp_path / "b.npz", (0.1, 0.1)))
+    judge.close()
+    told = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert told["verdict"] == "drift" and told["sets"][0]["outputs"][0]["required"] is None
+    assert told["summary"]["required_tolerance"] is None and report.required == float("inf")
 
 
 def test_tolerances_are_the_dtypes_or_the_user_s():

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["NoiseFloor", "OutputMetrics", "SetResult", "Tolerance"]
+__all__ = ["NoiseFloor", "OutputMetrics", "SetResult", "Tolerance", "as_json_holds"]
+
+
+def as_json_holds(record: Any) -> Any:
+    """A record with null in place of infinities and NaN, which JSON has not (RFC 8259, section 6): nothing would have passed."""
+    if isinstance(record, float):
+        return record if math.isfinite(record) else None
+    if isinstance(record, Mapping):
+        return {name: as_json_holds(value) for name, value in record.items()}
+    return [as_json_holds(value) for value in record] if isinstance(record, list | tuple) else record
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,7 @@ class OutputMetrics:
         return None if self.noise is None or self.noise.relative == 0 else self.required / self.noise.relative
 
     def to_json(self) -> dict[str, Any]:
-        told = {name: value if math.isfinite(value) else None for name, value in self.metrics.items()}
-        return {**asdict(self), "times_noise": self.times_noise, "metrics": told}
+        return {**asdict(self), "times_noise": self.times_noise}
 
 
 @dataclass(frozen=True)

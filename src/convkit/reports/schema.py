@@ -22,7 +22,7 @@ from convkit.delegation.shares import Shares
 from convkit.legalization.target import Finding
 from convkit.reports.drift import DriftReport
 from convkit.reports.files import replace_text
-from convkit.reports.measures import NoiseFloor, OutputMetrics, SetResult, Tolerance
+from convkit.reports.measures import NoiseFloor, OutputMetrics, SetResult, Tolerance, as_json_holds
 from convkit.signature import Signature
 
 __all__ = [
@@ -185,21 +185,20 @@ class ValidationReport:
     def to_json(self) -> dict[str, Any]:
         record = asdict(self)
         del record["input_files"]
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "verdict": self.verdict.value,
-            **record,
+        record |= {
             "sets": [s.to_json() for s in self.sets],
             "drift": None if self.drift is None else self.drift.to_json(),
             "failing": None if self.failing is None else self.failing.to_json(),
-            "summary": {
-                "max_abs": self.max_abs,
-                "required_tolerance": self.required,
-                "times_noise": self.times_noise,
-                "cosine": self.cosine,
-                "top1": self.top1,
-            },
         }
+        summary = {
+            "max_abs": self.max_abs,
+            "required_tolerance": self.required,
+            "times_noise": self.times_noise,
+            "cosine": self.cosine,
+            "top1": self.top1,
+        }
+        told = {"schema_version": SCHEMA_VERSION, "verdict": self.verdict.value, **record, "summary": summary}
+        return dict(as_json_holds(told))
 
 
 @dataclass
