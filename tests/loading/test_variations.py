@@ -68,6 +68,19 @@ def test_weights_move_by_a_last_bit_and_vectors_stay(named):
     assert all(torch.equal(named.state_dict()[name], tensor) for name, tensor in before.items())
 
 
+def test_constants_that_mask_stay(tmp_path):
+    mask = np.array([[0.5, -np.inf, np.finfo(np.float32).min, np.nan]], np.float32)
+    module = nn.Module()
+    module.register_buffer("mask", torch.from_numpy(mask))
+    moved = variations.moved_weights(module)["mask"].numpy()
+    graph = helper.make_graph([], "g", [], [], [numpy_helper.from_array(mask, "mask")])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    other = onnx.load_from_string(onnx_variations.moved_weights(tmp_path / "m.onnx")).graph.initializer[0]
+    for found in (moved, numpy_helper.to_array(other)):
+        assert np.array_equal(found[0, 1:], mask[0, 1:], equal_nan=True)
+        assert abs(found[0, 0] - 0.5) < 1e-7
+
+
 def test_onnx_weights_move_in_every_graph_and_sizes_stay(tmp_path):
     weights = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
     scales = np.array([1.0, 2.0], np.float32)

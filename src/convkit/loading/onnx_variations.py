@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convkit.artifact import size_of
+from convkit import readers
 from convkit.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ __all__ = ["moved_weights"]
 
 _LARGEST = 256 << 20
 """Bytes of a model, up to which it is held in memory three times for this."""
+_MASKING = 1e30
+"""From this magnitude on a constant is no weight but masks: moved, the largest number would be infinite, and infinity none."""
 _SIGNS = 65537
 """A prime, so that no axis of a tensor has the period of the pattern."""
 _EPSILON = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -34,7 +36,7 @@ def moved_weights(path: Path) -> bytes:
     import onnx
     from onnx import numpy_helper
 
-    if size_of(path) > _LARGEST:
+    if readers.inspect(path).size > _LARGEST:
         raise ConversionError(f"{path} is too large to be run with other weights", stage="validate")
     model = onnx.load(path)
     # Drawn once and repeated: to draw a sign for every weight would take longer than to run the model.
@@ -43,7 +45,9 @@ def moved_weights(path: Path) -> bytes:
         array = numpy_helper.to_array(tensor)
         if array.ndim >= 2 and array.dtype.name in _EPSILON:
             steps = np.resize((signs * _EPSILON[array.dtype.name]).astype(array.dtype), array.shape)
-            tensor.CopyFrom(numpy_helper.from_array(array + steps * array, tensor.name))
+            with np.errstate(all="ignore"):
+                moved = np.where(np.abs(array) < _MASKING, array + steps * array, array)
+            tensor.CopyFrom(numpy_helper.from_array(moved, tensor.name))
     return bytes(model.SerializeToString())
 
 

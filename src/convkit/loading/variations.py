@@ -19,6 +19,8 @@ __all__ = ["in_float64", "moved_weights", "with_state"]
 
 _LARGEST = 256 << 20
 """Bytes of weights."""
+_MASKING = 1e30
+"""From this magnitude on a constant is no weight but masks: moved, the largest number would be infinite, and infinity none."""
 _SIGNS = 65537
 """A prime, so that no axis of a tensor has the period of the pattern."""
 
@@ -45,7 +47,8 @@ def moved_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
         if not tensor.is_floating_point() or tensor.ndim < 2 or tensor.is_sparse:
             return tensor
         steps = signs.to(tensor.dtype).repeat(-(-tensor.numel() // _SIGNS))[: tensor.numel()].view(tensor.shape)
-        return steps.mul_(torch.finfo(tensor.dtype).eps / 2).mul_(tensor).add_(tensor)
+        steps.mul_(torch.finfo(tensor.dtype).eps / 2).mul_(tensor).add_(tensor)
+        return torch.where(tensor.abs() < _MASKING, steps, tensor)
 
     with torch.no_grad():
         return {name: moved(tensor) for name, tensor in _state(module)}
