@@ -86,9 +86,8 @@ def test_a_trial_finds_what_no_table_says(tmp_path):
 def test_forms_are_of_the_locked_versions():
     locked = dict(line.strip().split("==") for line in _LOCK.read_text().splitlines() if "==" in line)
     for package, version in json.loads(certainty.PROVED.read_text())["versions"].items():
-        assert locked[package] == version == metadata.version(package), (
-            "python -m benchmarks.onnx_node_suite, then .proved_operators"
-        )
+        assert version == metadata.version(package), "measure anew: python -m benchmarks.onnx_node_suite"
+        assert version.partition("+")[0] == locked[package]
 
 
 def test_defaults_of_the_standard_are_no_form_of_their_own():
