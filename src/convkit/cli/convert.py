@@ -25,7 +25,7 @@ Examples:
   convkit convert --model net.py:build --weights net.safetensors --to executorch --input image:float32[1,3,64,64]
   convkit convert model.keras --to litert --inputs samples.npz --tolerance 1e-4 --json
   convkit convert model.onnx --to litert --stress --inputs tokenized.jsonl
-  convkit convert segmenter.onnx --to litert --metric masks=metrics.py:dice>=0.98
+  convkit convert segmenter.onnx --to litert --metric 'masks=metrics.py:dice>=0.98'
   convkit convert model.onnx --to pytorch --emit python
   convkit convert model.onnx --to litert --report summary.md
 

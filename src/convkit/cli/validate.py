@@ -23,7 +23,7 @@ Examples:
   convkit validate model.onnx model.tflite --stress
   convkit validate model.onnx model.tflite --inputs photos/ --image-mean 0.485,0.456,0.406 --image-std 0.229,0.224,0.225
   convkit validate bert.onnx bert.tflite --inputs tokenized.jsonl
-  convkit validate model.onnx model.tflite --metric masks=iou>=0.99 --metric boxes=metrics.py:map50>=0.95
+  convkit validate model.onnx model.tflite --metric 'masks=iou>=0.99' --metric 'boxes=metrics.py:map50>=0.95'
   convkit validate model.pt2 model.tflite --float64
   convkit validate model.onnx model.tflite --locate --report drift.html
   convkit validate model.onnx model.tflite --baseline last.json

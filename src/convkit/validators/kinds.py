@@ -19,6 +19,8 @@ _IMAGENET = frozenset({1000, 1001, 21841, 21842, 21843})
 _VOCABULARY = 1000
 """From this size on a last axis of named logits is a vocabulary, and no list of classes per position."""
 _LEAST_GRID = 8
+_GLANCE = 1024
+"""Values that most outputs are told from a mask by."""
 _MOST_CLASSES = 256
 _ROUNDED = 1e-3
 
@@ -110,8 +112,11 @@ def _of_rows(name: str, array: np.ndarray) -> Inferred | None:
 
 def _is_binary(array: np.ndarray) -> bool:
     """Whether both 0 and 1 occur, and nothing else."""
-    zeros, ones = (array == 0), (array == 1)
-    return bool(zeros.any() and ones.any() and (zeros | ones).all())
+    return all(_holds_only_bits(part) for part in (array.ravel()[:_GLANCE], array)) and bool(array.any() and not array.all())
+
+
+def _holds_only_bits(array: np.ndarray) -> bool:
+    return bool(((array == 0) | (array == 1)).all())
 
 
 def _is_grid(array: np.ndarray) -> bool:
@@ -120,7 +125,6 @@ def _is_grid(array: np.ndarray) -> bool:
 
 def sums_to_one(array: np.ndarray, axis: int) -> bool:
     """Whether the values along an axis are probabilities of classes, and not the same everywhere."""
-    wide = array.astype(np.float64)
-    if not np.isfinite(wide).all() or wide.min() < 0.0 or wide.max() == wide.min():
+    if not (array.min() >= 0.0 and array.max() > array.min()):  # NaN is none of the two
         return False
-    return bool(np.abs(wide.sum(axis) - 1.0).max() < _ROUNDED)
+    return bool(np.abs(array.sum(axis, dtype=np.float64) - 1.0).max() < _ROUNDED)

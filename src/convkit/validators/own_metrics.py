@@ -26,7 +26,7 @@ from convkit.workers.pool import WorkerPool
 __all__ = ["MetricRequest", "judge_by_own", "parse"]
 
 _HOST = Host("metrics", preload=("numpy",))
-_HINT = "write [OUTPUT=]file.py:function, with a bound if you like: logits=file.py:function>=0.99"
+_HINT = "write [OUTPUT=]file.py:function, with a bound if you like, in quotes: 'logits=file.py:function>=0.99'"
 _REQUEST = re.compile(r"^(?:(?P<output>[^=<>]+)=)?(?P<function>[^=<>]+?)\s*(?:(?P<relation>[<>]=?)\s*(?P<bound>[^\s<>=]+))?\s*$")
 _RELATIONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
