@@ -201,7 +201,7 @@ class Comparison:
         judge, runs = Judge(report, self.tolerance or {}), runs_of(trials, answers)
         for run in runs:
             judge.take(run)
-        experiments = Experiments(sides, [t.inputs for t in trials], trials[0].inputs.parent)
+        experiments = Experiments(sides, [t.inputs for t in trials], trials[0].inputs.parent, unbounded=self.float64)
         look_closer(judge, experiments, thorough=thorough, float64=self.float64 and thorough)
         if thorough:
             judge_by_own(self.metrics, self.signature, judge, runs, sides.pool, self.timeout)

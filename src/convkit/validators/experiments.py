@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+from convkit import readers
 from convkit.artifact import Artifact
 from convkit.checking import convert_step
 from convkit.components import ConversionRequest, Converter, Variation
@@ -21,6 +23,9 @@ __all__ = ["Experiments", "Reference", "look_closer"]
 _IN_FLOAT64 = Variant.EXPORTED_PROGRAM
 _MOST_TOLD = 8
 """Input sets far off, for which float64 is computed only to be told."""
+_LARGEST = 256 << 20
+"""Bytes of a model up to which another one is made of it unasked: in float64 it takes several times its size in memory."""
+_REMADE = (Variation.FLOAT64, Variation.WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ class Experiments:
         sides: The source, and what is held against it.
         inputs: One `.npz` per input set, in the order in which the source ran on them.
         scratch: An existing directory for arrays.
+        unbounded: Whether models of any size are made anew.
     """
 
     sides: Sides
     inputs: Sequence[Path]
     scratch: Path
+    unbounded: bool = False
 
     @property
     def source(self) -> Artifact:
@@ -58,7 +65,16 @@ class Experiments:
 
     def offers(self, variation: Variation) -> bool:
         """Whether the source's runtime can be told to."""
+        if variation in _REMADE and not self.affordable:
+            return False
         return variation is Variation.REPEAT or variation in self.sides.runtimes[0].variations
+
+    @cached_property
+    def affordable(self) -> bool:
+        """Whether a model of this size may be made anew."""
+        if self.unbounded or self.source.variant is Variant.MODULE_FACTORY:
+            return True
+        return readers.inspect(self.source.path).size <= _LARGEST
 
     def varied(self, variation: Variation, wanted: Sequence[int]) -> dict[int, Path]:
         """The source's outputs under a variation, for the input sets of these numbers, as far as it runs."""
@@ -75,7 +91,7 @@ class Experiments:
             found = self.varied(Variation.FLOAT64, wanted)
             return Reference(found) if found else None
         importer, runtime = _importer(self.source.variant), runtime_for(_IN_FLOAT64)
-        if not importing or importer is None or runtime is None or lacking_packages(runtime.host):
+        if not importing or not self.affordable or importer is None or runtime is None or lacking_packages(runtime.host):
             return None
         output = self.scratch / f"float64{importer.target.suffix}"
         try:
