@@ -146,7 +146,7 @@ def _show(report: ValidationReport) -> None:
     for text in (*report.signature_differences, *report.notes):
         common.line("", text)
     common.lines([("inputs", f"{name}: {text}") for name, text in report.domains.items()])
-    common.lines(terminal.metric_lines(report))
+    common.lines(terminal.output_lines(report))
     common.lines(terminal.performance_lines(report.performance))
     if report.drift is not None:
         common.lines(drift_lines(report.drift))
