@@ -130,6 +130,15 @@ def test_keras_layers_tell(keras_models, suffix):
     assert (only["kind"], only["high"]) == ("image", 255)
 
 
+def test_a_savedmodel_tells_through_the_functions_that_it_calls(keras_models, tmp_path, pool):
+    import convkit
+
+    converted = convkit.convert(keras_models / "functional.keras", "savedmodel", tmp_path / "m.savedmodel", pool=pool)
+    found = inspect(converted.artifact.path).metadata
+    assert found["index_bounds"] == {"ids": 50} and found["input_domains"]["image"]["high"] == 255
+    assert set(converted.report.validation.domains) == {"image", "ids"}
+
+
 def test_large_constants_and_those_beside_the_file_are_not_read(tmp_path):
     def saved(constant):
         image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])

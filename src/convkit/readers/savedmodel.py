@@ -16,6 +16,7 @@ from convkit.errors import UnreadableModelError
 from convkit.formats import Variant
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.protobuf import BYTES, VARINT, parse, top_level_fields
+from convkit.readers.savedmodel_arithmetic import domain_metadata
 from convkit.readers.savedmodel_schema import DTYPES, graph_def_class, saved_model_class
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
@@ -110,20 +111,22 @@ def read(path: Path, variant: Variant) -> ModelInfo:
     operators = Counter(node.op for node in used if node.op not in _STRUCTURAL and node.op not in graph.functions)
     _check_variables(path, used)
     recorded = _recorded_signatures(path)
+    signatures = tuple(
+        _in_recorded_order(_signature(name, definition, graph), recorded.get(name)) for name, definition in definitions.items()
+    )
+    domains = domain_metadata(graph.nodes, graph.functions, definitions[names[0]], signatures[0]) if definitions else {}
     return ModelInfo(
         variant,
         path,
         size_of(path),
-        signatures=tuple(
-            _in_recorded_order(_signature(name, definition, graph), recorded.get(name))
-            for name, definition in definitions.items()
-        ),
+        signatures=signatures,
         operators=operators,
         parameters=_parameters(used),
         metadata={
             "tensorflow_version": serving.meta_info_def.tensorflow_version,
             "tags": [list(g.meta_info_def.tags) for g in model.meta_graphs],
             "functions": len(graph.functions),
+            **domains,
         },
         notes=tuple(notes),
     )

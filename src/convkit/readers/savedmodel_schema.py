@@ -22,15 +22,15 @@ TensorShapeProto: dim=2 *Dim, unknown_rank=3 bool
 Dim: size=1 int64, name=2 string
 GraphDef: node=1 *NodeDef, library=2 FunctionDefLibrary
 NodeDef: name=1 string, op=2 string, input=3 *string, attr=5 %AttrValue
-AttrValue: list=1 ListValue, shape=7 TensorShapeProto, tensor=8 TensorProto, func=10 NameAttrList
-TensorProto: dtype=1 int32, tensor_shape=2 TensorShapeProto
+AttrValue: list=1 ListValue, type=6 int32, shape=7 TensorShapeProto, tensor=8 TensorProto, func=10 NameAttrList
+TensorProto: dtype=1 int32, tensor_shape=2 TensorShapeProto, tensor_content=4 bytes, float_val=5 *float, int_val=7 *int32, int64_val=10 *int64
 ListValue: func=9 *NameAttrList
 NameAttrList: name=1 string
 FunctionDefLibrary: function=1 *FunctionDef
 FunctionDef: signature=1 OpDef, node_def=3 *NodeDef
 OpDef: name=1 string, input_arg=2 *ArgDef, output_arg=3 *ArgDef
 ArgDef: name=1 string
-"""
+"""  # noqa: E501 - a message a line
 
 # numpy's names of `enum DataType` (tensorflow/core/framework/types.proto); quantized types have their storage's.
 DTYPES = {
