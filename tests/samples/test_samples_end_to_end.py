@@ -28,7 +28,7 @@ def test_token_ids_as_json_lines(model, tmp_path, capsys):
     (tmp_path / "tokens.jsonl").write_text("\n".join(map(json.dumps, tokens)))
     assert run(["validate", str(source), str(source), "--inputs", str(tmp_path / "tokens.jsonl")]) == 0
     out = capsys.readouterr().out
-    assert "3 input sets" in out and "tokens.jsonl, sample 2" in out
+    assert "3 input sets" in out and "tokens.jsonl, sample 0" in out
 
 
 def test_photos_with_the_users_normalisation(model, photos, capsys):
@@ -60,6 +60,7 @@ def test_a_conversion_is_proved_on_samples_and_under_stress(model, photos, tmp_p
     assert record["options"]["stress"] is True and "input_files" not in record["attempts"][-1]["validation"]
 
 
+@pytest.mark.slow
 def test_a_module_without_shapes_takes_samples_where_its_inputs_are_given(photos, tmp_path, pool, fixtures):
     arguments = {"model_factory": f"{fixtures / 'models.py'}:build_digits_cnn", "inputs": photos, "image_std": 0.5, "pool": pool}
     with pytest.raises(convkit.InputSpecError, match="records no inputs"):

@@ -224,3 +224,25 @@ def test_a_target_that_does_not_run_at_some_size_fails_there(tmp_path, pool):
     report = api.validate(right, wrong, seeds=1, stress=True, locate=False, shrink=False, pool=pool)
     (failed, *_) = [s for s in report.sets if s.recipe.startswith("middle length")]
     assert "does not run" in failed.outputs[0].problem
+
+
+@pytest.mark.slow
+def test_a_target_whose_runtime_is_lost_fails_there_and_the_others_go_on(tmp_path, pool):
+    """From a length of 40 on it computes without end: the time-out takes its worker, and the next set gets a new one."""
+    values = [helper.make_tensor_value_info(n, t, []) for n, t in (("i", INT64), ("go", TensorProto.BOOL), ("sum", FLOAT))]
+    results = [helper.make_tensor_value_info(n, t, []) for n, t in (("go_on", TensorProto.BOOL), ("more", FLOAT))]
+    steps = [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Add", ["sum", "sum"], ["more"])]
+    body = helper.make_graph(steps, "body", values, results)
+
+    def endless(g: Graph, wrong: bool) -> str:
+        length = g("Squeeze", g("Shape", "x", start=1, end=2))
+        often = g("Where", g("Less", length, g.constant(40, "int64")), g.constant(1, "int64"), g.constant(10**12, "int64"))
+        times = often if wrong else g.constant(1, "int64")
+        return g("Add", "x", g("Loop", times, g.constant(True, "bool"), g.constant(0.0), body=body))
+
+    right, wrong = pair(Fault(FLOAT, [2, "length", 8], endless), tmp_path)
+    report = api.validate(right, wrong, seeds=1, stress=True, locate=False, shrink=False, timeout=8, pool=pool)
+    failed = [s for s in report.sets if not s.passed]
+    assert {s.recipe.partition(",")[0] for s in failed} == {"middle length", "large length"}
+    assert all("the target does not run" in o.problem and "8 s" in o.problem for s in failed for o in s.outputs)
+    assert report.sets[-1].passed
