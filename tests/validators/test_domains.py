@@ -20,7 +20,9 @@ def domain(spec, *infos):
     return domains_of(infos, Signature((spec,), ())).get(spec.name)
 
 
-@pytest.mark.parametrize("name", ["attention_mask", "mask", "src_key_padding_mask", "pixel.mask", "decoder_attention_mask_1"])
+@pytest.mark.parametrize(
+    "name", ["attention_mask", "mask", "src_key_padding_mask", "pixel.mask", "decoder_attention_mask_1", "inputMask", "MASK"]
+)
 def test_a_mask_is_known_by_its_name(name):
     assert domain(TensorSpec(name, "int64", ("n", 8))).kind is Kind.MASK
 

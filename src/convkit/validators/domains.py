@@ -16,7 +16,7 @@ from convkit.signature import Signature, TensorSpec
 
 __all__ = ["Domain", "Kind", "channel_axis", "domains_of", "is_image", "told"]
 
-_MASK = re.compile(r"(^|[^a-z])masks?$|attention_mask", re.IGNORECASE)
+_MASK = re.compile(r"((^|[^A-Za-z])([Mm]ask|MASK)|(?<=[a-z])Mask)s?$|(?i:attention_?mask)")
 _PROBABILITIES = re.compile(r"(^|[^a-z])(probs?|probability|probabilities)$", re.IGNORECASE)
 _CHANNELS = (3, 1)
 
