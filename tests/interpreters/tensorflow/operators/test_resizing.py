@@ -86,7 +86,8 @@ def test_axes_and_policies() -> None:
     agrees(*build((1, 2, 6, 9), scales=[1.5, 2], axes=[3, 2], mode="nearest"))
 
 
-def test_to_the_size_of_another_input() -> None:
+@pytest.mark.parametrize("attributes", [{"mode": "nearest", "nearest_mode": "floor"}, {"mode": "linear"}])
+def test_to_the_size_of_another_input(attributes) -> None:
     """As feature pyramids do: the sizes are those of a larger map, which are dynamic."""
     from onnx import TensorProto, helper
 
@@ -96,7 +97,7 @@ def test_to_the_size_of_another_input() -> None:
         helper.make_node("Shape", ["a"], ["mine"]),
         helper.make_node("Slice", ["mine", "zero", "two"], ["head"]),
         helper.make_node("Concat", ["head", "planes"], ["sizes"], axis=0),
-        helper.make_node("Resize", ["a", "", "", "sizes"], ["y"], mode="nearest", nearest_mode="floor"),
+        helper.make_node("Resize", ["a", "", "", "sizes"], ["y"], **attributes),
     ]
     edges = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 3, f"{n}h", f"{n}w"]) for n in "ab"]
     constants = [

@@ -27,7 +27,8 @@ from convkit.interpreters.tensorflow.transposed import Transposed
 
 @dataclass(frozen=True)
 class _Axis:
-    """How one axis changes: its sizes, the factor between them, and the part of it that is looked at."""
+    """How one axis changes: its sizes, the factor between them (None where that follows from dynamic sizes), and the part of it
+    that is looked at."""
 
     position: int
     size: Any
@@ -43,7 +44,7 @@ class _Axis:
     @property
     def is_exact(self) -> bool:
         """Whether the factor is the result's size by the input's, and not only near it."""
-        if isinstance(self.scale, _Ratio):
+        if self.scale is None or isinstance(self.scale, _Ratio):
             return True
         if isinstance(self.scale, Size):
             return False
@@ -230,7 +231,7 @@ def _image_flags(x, axes: list[_Axis], transformation):
         return None  # in double precision it computes in single
     if transformation == "align_corners":
         return True, False
-    if not all(axis.is_exact or axis.scale is None for axis in axes):
+    if not all(axis.is_exact for axis in axes):
         return None
     if transformation == "asymmetric":
         return False, False
