@@ -184,6 +184,18 @@ def test_a_residual_is_lost_where_its_operands_never_meet(tmp_path):
     assert (first.name, first.code) == ("node_s", "dropped") and "residual" in first.cause
 
 
+def test_an_operand_that_is_changed_on_the_way_is_no_lost_residual(tmp_path):
+    graph = Graph(tmp_path / "target", "t_")
+    graph.add("p", "MatMul", ("x", "w"), np.matmul)
+    graph.add("cut", "Cast", ("p",), np.trunc)
+    graph.add("s", "Add", ("cut", "x"), np.add)
+    graph.add("mean", "ReduceMean", ("s",), lambda s: s.mean(-1, keepdims=True))
+    graph.add("centred", "Add", ("s", "mean"), lambda s, m: s - m)
+    graph.add("y", "MatMul", ("centred", "v"), np.matmul)
+    first = located(normed(Graph(tmp_path / "source"), True), graph.done({"y": "y"})).suspects[0]
+    assert (first.name, first.code) == ("node_p", "truncation")
+
+
 def test_swapped_outputs_are_told_as_that(tmp_path):
     def twins(graph: Graph) -> Graph:
         graph.add("a", "MatMul", ("x", "w"), np.matmul)

@@ -40,6 +40,7 @@ class Edges:
         self._known = known
         self._tolerated = tolerated
         self._makers = {name: operator for operator in target.operators for name in operator.outputs if name}
+        self._operators = {operator.name: operator for operator in target.operators}
         self._readers: dict[str, list[TracedOperator]] = {}
         for operator in target.operators:
             for name in operator.inputs:
@@ -118,10 +119,28 @@ class Edges:
         exchanged = self._equals(first, read[1]) and self._equals(second, read[0])
         return exchanged and not (self._equals(first, read[0]) and self._equals(second, read[1]))
 
-    def joins(self, operands: Sequence[str]) -> bool:
-        """Whether an operator of the target reads what stands for all of some tensors of the source."""
-        readers = [self._readers_of_all_forms(self._known[n].name) for n in operands]
-        return bool(set.intersection(*readers))
+    def joins(self, operator: TracedOperator, operands: Sequence[str]) -> bool:
+        """Whether an operator of the target reads what stands for both of two operands of one of the source: any operator, or
+        one of its kind that reads what is made of one of them in a few steps.
+        """
+        mine, others = (self._readers_of_all_forms(self._known[n].name) for n in operands)
+        if mine & others:
+            return True
+        kind = family_of(operator)
+        return any(
+            family_of(self._operators[name]) == kind and self._stems_from(self._operators[name], self._known[other].name)
+            for readers, other in ((mine, operands[1]), (others, operands[0]))
+            for name in readers
+        )
+
+    def _stems_from(self, operator: TracedOperator, name: str) -> bool:
+        """Whether an operator of the target computes with a tensor, or with what is made of it in a few steps."""
+        edge = self._computed_inputs(operator)
+        for _ in range(_HOPS):
+            if name in edge:
+                return True
+            edge = [n for e in edge if e in self._makers for n in self._computed_inputs(self._makers[e])]
+        return name in edge
 
     def goes_on(self, operand: str) -> bool:
         """Whether anything of the target reads what stands for a tensor of the source, if it is no output itself."""

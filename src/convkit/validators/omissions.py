@@ -33,7 +33,7 @@ def _never_joined(graph: Agreement, edges: Edges, operator: TracedOperator) -> C
     """Whether both of an operator's operands are in the target, and nothing there reads both."""
     operands = graph.computed_inputs(operator)
     right = [n for n in operands if n in graph.known and graph.known[n].error <= graph.tolerated]
-    if kind_of(operator.operator) not in _JOINING or len(operands) != 2 or right != operands or edges.joins(operands):
+    if kind_of(operator.operator) not in _JOINING or len(operands) != 2 or right != operands or edges.joins(operator, operands):
         return None
     alone = [n for n in operands if edges.goes_on(n) and len(graph.readers.get(n, ())) == 1]
     kept = f", and {alone[0]} goes on alone" if len(alone) == 1 else ""
