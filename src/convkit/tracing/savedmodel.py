@@ -49,7 +49,7 @@ def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder)
         for operator in operators:
             if operator.type != "Const":
                 record.operator(_operator(operator))
-        given = [tf.convert_to_tensor(feeds[n]) for n in artifact.signature.input_names]
+        given = [feeds[n] for n in artifact.signature.input_names]
         for name, tensor in zip(artifact.signature.input_names, frozen.inputs, strict=True):
             record.tensor(tensor.name, feeds[name])
         constant = {t.name for o in operators if o.type == "Const" for t in o.outputs}
@@ -87,12 +87,18 @@ def _attributes(operator: Any) -> dict[str, Any]:
     return kept
 
 
-def _values(frozen: Any, tensors: list[Any], given: list[Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """The graph's tensors in its order, a few per run; resources and variants have no values."""
-    wanted = [t for t in tensors if t.dtype.name not in {"resource", "variant", "string"}]
+def _values(frozen: Any, tensors: list[Any], given: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """The graph's tensors in its order, a few per run; resources and variants have no values.
 
-    def fetch(chosen: Sequence[Any]) -> list[tuple[str, np.ndarray]]:
-        results = frozen.prune(frozen.inputs, list(chosen))(*given)
-        return [(t.name, r.numpy()) for t, r in zip(chosen, results, strict=True)]
+    In a session: functions that are pruned to some tensors would each keep a copy of the weights.
+    """
+    import tensorflow as tf
 
-    return fetched(wanted, fetch)
+    wanted = [t.name for t in tensors if t.dtype.name not in {"resource", "variant", "string"}]
+    feeds = dict(zip((t.name for t in frozen.inputs), given, strict=True))
+    with tf.compat.v1.Session(graph=frozen.graph) as session:
+
+        def fetch(names: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+            return list(zip(names, session.run(list(names), feeds), strict=True))
+
+        yield from fetched(wanted, fetch)
