@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from convkit.artifact import PyTorchSource
 from convkit.errors import UsageError
+from convkit.formats import Format, parse_format
 from convkit.options import ConvertOptions, InputOptions, Normalisation
 from convkit.signature import TensorSpec
 
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     from convkit.validators.comparison import Comparison
     from convkit.workers.pool import WorkerPool
 
-__all__ = ["Inputs", "Metrics", "Numbers", "compared", "materialised", "normalisation", "pytorch_source", "tolerances"]
+__all__ = [
+    "Inputs",
+    "Metrics",
+    "Numbers",
+    "compared",
+    "materialised",
+    "normalisation",
+    "pytorch_source",
+    "target_format",
+    "tolerances",
+]
 
 Inputs = Mapping[str, Any] | Sequence[Any] | str | Path
 """Example inputs: arrays or tensors by name or by position, or a path: see `convkit.samples`."""
@@ -28,6 +39,17 @@ OneMetric = str | Callable[..., Any]
 Metrics = OneMetric | Sequence[OneMetric] | Mapping[str, OneMetric | Sequence[OneMetric]]
 """Metrics of one's own, for all outputs or by output: functions of the source's array and the target's, or
 `file.py:function>=0.99`, or the name of a registered metric."""
+
+
+def target_format(target: str | Format) -> Format:
+    """A format by name, or as it is.
+
+    Raises:
+        UsageError: There is no such format, or none was given.
+    """
+    if not target:
+        raise UsageError("no target format was given", hint="for example --to litert")
+    return target if isinstance(target, Format) else parse_format(target)
 
 
 def pytorch_source(factory: str | None, weights: str | Path | None, trusted: bool) -> PyTorchSource:
