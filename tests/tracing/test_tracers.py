@@ -16,6 +16,7 @@ from convkit.formats import Variant
 from convkit.readers import inspect
 from convkit.registry import tracers
 from convkit.traces import Recorder, Trace
+from convkit.tracing import savedmodel
 from convkit.validators.inputs import generated
 from convkit.workers.pool import WorkerPool
 
@@ -81,6 +82,13 @@ def test_tfjs_graphs_whose_outputs_have_other_names_are_known_to_their_ends(pool
     assert set(trace.outputs) == {"logits"} and set(trace.outputs.values()) <= made
     assert trace.array(trace.outputs["logits"]).shape == (2, 10)
     assert bool(trace.notes) == (name == "digits_lstm")
+
+
+def test_a_saved_model_that_would_fill_the_memory_is_not_frozen(model, monkeypatch, tmp_path):
+    path = model("digits_cnn", "savedmodel")
+    monkeypatch.setattr(savedmodel, "_LARGEST", 1000)
+    with pytest.raises(ConversionError, match="some ten times"):
+        savedmodel.trace(Artifact(Variant.SAVEDMODEL, path, inspect(path).signature), {}, Recorder(tmp_path))
 
 
 def test_a_quantized_tensor_is_told_as_what_it_stands_for(pool, tmp_path):

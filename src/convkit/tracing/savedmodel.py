@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from convkit import readers
 from convkit.artifact import Artifact
 from convkit.components import Host, Tracer
 from convkit.errors import ConversionError
@@ -26,6 +27,8 @@ TRACER = Tracer(
     host=Host(group="tensorflow", preload=("tensorflow",), packages=("tensorflow",)),
 )
 
+_LARGEST = 384 << 20
+"""Bytes of a SavedModel up to which it is frozen: TensorFlow holds its weights some ten times on the way there."""
 _SILENT = {"NoOp", "Placeholder", "Assert"}
 
 
@@ -34,8 +37,16 @@ def trace(artifact: Artifact, feeds: Mapping[str, np.ndarray], record: Recorder)
 
     Raises:
         UnreadableModelError: The SavedModel cannot be loaded.
-        ConversionError: It cannot be frozen, or fails.
+        ConversionError: It cannot be frozen, is too large to be, or fails.
     """
+    if (size := readers.inspect(artifact.path).size) > _LARGEST:
+        raise ConversionError(
+            f"{artifact.path.name} has {size >> 20} MB, and what is inside a SavedModel is told up to {_LARGEST >> 20} MB, since"
+            " TensorFlow holds its weights some ten times for that",
+            stage="trace",
+            component=TRACER.name,
+            hint="convert it to LiteRT or ONNX, and compare with that",
+        )
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
