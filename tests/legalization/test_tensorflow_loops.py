@@ -61,6 +61,21 @@ def test_trained_model_keeps_its_edge() -> None:
     assert [t.shape[1] for t in straight.outputs] == [10]
 
 
+def test_slices_that_add_axes_become_what_a_dynamic_size_allows() -> None:
+    """As a `map_fn` over pictures of any size leaves them behind."""
+    import tensorflow as tf
+
+    def resized(x: Any) -> Any:
+        return tf.map_fn(lambda image: image[tf.newaxis, :, tf.newaxis, 1, 1:][0] * 2.0, x)
+
+    function = tf.function(resized, input_signature=[tf.TensorSpec([1, None, 6, 3], tf.float32)]).get_concrete_function()
+    straight, rounds = unrolled(function)
+    assert rounds == 1
+    assert not any(node.attr["new_axis_mask"].i for node in straight.graph.as_graph_def().node if node.op == "StridedSlice")
+    pictures = tf.random.normal([1, 5, 6, 3])
+    np.testing.assert_array_equal(straight(pictures)[0], function(pictures))
+
+
 def test_loop_over_values_of_the_input_is_refused() -> None:
     import tensorflow as tf
 

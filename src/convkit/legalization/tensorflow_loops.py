@@ -184,11 +184,38 @@ def _traced(node: Any, inputs: Sequence[_Value]) -> list[_Value]:
     """Adds one operator to the graph that is being traced."""
     import tensorflow as tf
 
+    adds_axes = node.op == "StridedSlice" and node.attr["new_axis_mask"].i and not node.attr["ellipsis_mask"].i
+    if adds_axes and all(map(_known, inputs[1:])):
+        return [_with_new_axes(node, *inputs)]
     attributes = {key: value for key, value in node.attr.items() if not key.startswith("_")}
     operation = tf.compat.v1.get_default_graph().create_op(
         node.op, [_tensor(value) for value in inputs], name=node.name.rpartition("/")[2] or "op", attrs=attributes
     )
     return [_static(tensor) for tensor in operation.outputs]
+
+
+def _with_new_axes(node: Any, x: _Value, begin: np.ndarray, end: np.ndarray, strides: np.ndarray) -> _Value:
+    """A slice that also adds axes, as a slice and additions of axes: TFLiteConverter wants static sizes for both in one."""
+    import tensorflow as tf
+
+    def has(mask: str, position: int) -> bool:
+        return bool(node.attr[mask].i >> position & 1)
+
+    parts: list[Any] = []
+    added: list[int] = []
+    kept = 0
+    for position, (first, last, step) in enumerate(zip(begin.tolist(), end.tolist(), strides.tolist(), strict=True)):
+        if has("new_axis_mask", position):
+            added.append(kept + len(added))
+        elif has("shrink_axis_mask", position):
+            parts.append(first)
+        else:
+            parts.append(slice(None if has("begin_mask", position) else first, None if has("end_mask", position) else last, step))
+            kept += 1
+    result = _tensor(x)[tuple(parts)] if any(part != slice(None, None, 1) for part in parts) else _tensor(x)
+    for position in added:
+        result = tf.expand_dims(result, position)
+    return result
 
 
 def _static(tensor: Any) -> _Value:
