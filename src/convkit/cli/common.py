@@ -68,9 +68,7 @@ model_options = _stacked(
 )
 
 stress_options = _stacked(
-    click.option(
-        "--stress", is_flag=True, help="Try inputs that find bugs too: scales, ends of dtypes, NaN, images, sizes."
-    ),
+    click.option("--stress", is_flag=True, help="Try inputs that find bugs too: scales, ends of dtypes, NaN, images, sizes."),
     click.option("--count-non-finite", is_flag=True, help="With --stress: NaN or infinity that spread differently are drift."),
     click.option(
         "--failing",
