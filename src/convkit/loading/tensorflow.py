@@ -15,6 +15,7 @@ from typing import Any
 
 from convkit.errors import ConversionError, UnreadableModelError
 from convkit.loading.keras_2 import is_of_keras_2, restore_formulas
+from convkit.loading.keras_state import undisturbed
 from convkit.signature import Signature, TensorSpec, dynamic_dim
 
 __all__ = [
@@ -108,7 +109,8 @@ def keras_model(path: Path) -> Any:
                 hint="unset KERAS_BACKEND, or set it to tensorflow",
             )
         try:
-            model = _load_keras(str(path))
+            with undisturbed():
+                model = _load_keras(str(path))
             if is_of_keras_2(path):
                 restore_formulas(model)
             return model

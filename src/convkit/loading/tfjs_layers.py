@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convkit.errors import ConversionError
+from convkit.loading.keras_state import undisturbed
 from convkit.loading.tfjs_layer_classes import make_layer
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.tfjs_layers import MODELS
@@ -48,7 +49,8 @@ def build_model(model: Mapping[str, Any], most: int) -> BuiltModel:
         DamagedFileError: A layer takes a tensor that no layer gives, or its own.
     """
     built = BuiltModel(most)
-    built.model = _model(model, built, 0)
+    with undisturbed():
+        built.model = _model(model, built, 0)
     return built
 
 
