@@ -5,7 +5,7 @@ Usage: python -m benchmarks.proved_operators onnx|torch RESULTS [RESULTS …]
 onnx     RESULTS are the `<target>.jsonl` of `benchmarks.onnx_node_suite`
 torch    RESULTS are those of `benchmarks.torch_operators` and of `benchmarks.transformers_models`
 
-An operator counts as proved in the forms that it has in models that came out right. One of torch's that is all of a case that did
+An operator counts as proved in the forms that it has in models that came out right. One of torch's that a case is about that did
 not come out right does not count at all: what is wrong with it no form tells. `convkit check` trusts its tables for models of
 proved operators, and makes a trial for others (`convkit.legalization.onnx.certainty`, `convkit.legalization.torch.certainty`).
 Targets that the results do not have are left as they are in the data.
@@ -67,9 +67,14 @@ def proved(source: Source, outcomes: Iterable[Mapping[str, Any]]) -> dict[str, F
         if outcome["verdict"] == "right":
             for operator, form in forms:
                 found[operator] |= form or frozenset()
-        elif source.contests and len(operators := {operator for operator, _ in forms}) == 1:
-            contested |= operators
+        elif source.contests:
+            contested |= _blamed({operator for operator, _ in forms}, outcome.get("case", ""))
     return {operator: frozenset(parts) for operator, parts in found.items() if operator not in contested}
+
+
+def _blamed(operators: set[str], case: str) -> set[str]:
+    """Which operators a case that is not right speaks against: its only one, or those that it is named after."""
+    return operators if len(operators) == 1 else {name for name in operators if "." in name and name.split(".")[1] in case}
 
 
 def main() -> int:
