@@ -16,7 +16,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -226,6 +226,25 @@ def healthy(sound: dict[str, Path], directory: Path, count: int) -> int:
     return alarms
 
 
+def tell(case: Case, file: Path | None) -> None:
+    """Prints a case, and adds it to a file of one JSON object a line."""
+    rank = "error" if case.error else f"rank {case.rank}" if case.detected else "NOT DETECTED"
+    print(f"{rank:12} {case.kind:20} {case.model:18} {case.source}→{case.target:10} {case.node[-60:]} | {case.first[-60:]} "
+          f"| {case.code} | {case.seconds:.1f} s {case.error[:150]}", flush=True)  # fmt: skip
+    if file is not None:
+        with file.open("a") as stream:
+            stream.write(json.dumps(asdict(case)) + "\n")
+
+
+def summary(cases: Sequence[Case]) -> str:
+    """How many were detected, named first, within three, and with a cause."""
+    within = sum(c.rank is not None and c.rank <= 3 for c in cases)
+    return (
+        f"{len(cases)} faults: {sum(c.detected for c in cases)} detected, {sum(c.rank == 1 for c in cases)} named first, "
+        f"{within} within three, {sum(bool(c.code) for c in cases)} with a cause"
+    )
+
+
 def main() -> int:
     """Runs; the exit code is 1 when a fault is not detected, or a healthy conversion is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -243,18 +262,9 @@ def main() -> int:
         for case, faulty in planted(arguments.count, sound, arguments.only):
             measure(case, faulty, sound, directory)
             cases.append(case)
-            rank = "error" if case.error else f"rank {case.rank}" if case.detected else "NOT DETECTED"
-            print(f"{rank:12} {case.kind:20} {case.model:18} {case.source}→{case.target:10} {case.node} | {case.first} "
-                  f"| {case.code} | {case.seconds:.1f} s {case.error[:150]}", flush=True)  # fmt: skip
-            if arguments.json:
-                with arguments.json.open("a") as stream:
-                    stream.write(json.dumps(asdict(case)) + "\n")
-    found = [c for c in cases if c.detected]
-    print(
-        f"{len(cases)} faults: {len(found)} detected, {sum(c.rank == 1 for c in cases)} named first, "
-        f"{sum(c.rank is not None and c.rank <= 3 for c in cases)} within three, {sum(bool(c.code) for c in cases)} with a cause"
-    )
-    return int(len(found) < len(cases))
+            tell(case, arguments.json)
+    print(summary(cases))
+    return int(not all(c.detected for c in cases))
 
 
 if __name__ == "__main__":

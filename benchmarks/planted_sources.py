@@ -11,18 +11,16 @@ inside is told by position among the operators of one kind: the file keeps no na
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from zlib import crc32
 
 import numpy as np
 
-from benchmarks.planted_faults import Case
+from benchmarks.planted_faults import Case, summary, tell
 from benchmarks.source_faults import PLANTERS, Fault
 from convkit import api
 from convkit.errors import ConvkitError
@@ -145,19 +143,11 @@ def main() -> int:
                 if case is None:
                     continue
                 those.append(case)
-                rank = "error" if case.error else f"rank {case.rank}" if case.detected else "NOT DETECTED"
-                print(f"{rank:12} {case.kind:18} {case.model:18} {case.source}→{case.target:10} {case.node[-50:]} | "
-                      f"{case.first[-60:]} | {case.code} | {case.seconds:.1f} s {case.error[:150]}", flush=True)  # fmt: skip
-                if arguments.json:
-                    with arguments.json.open("a") as stream:
-                        stream.write(json.dumps(asdict(case)) + "\n")
+                tell(case, arguments.json)
                 if len(those) == arguments.count:
                     break
             cases += those
-    print(
-        f"{len(cases)} faults: {sum(c.detected for c in cases)} detected, {sum(c.rank == 1 for c in cases)} named first, "
-        f"{sum(c.rank is not None and c.rank <= 3 for c in cases)} within three, {sum(bool(c.code) for c in cases)} with a cause"
-    )
+    print(summary(cases))
     return int(not all(c.detected for c in cases))
 
 

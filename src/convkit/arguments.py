@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +148,6 @@ def compared(
             tolerance,
             seeds,
             timeout,
+            notes=reference.notes,
         )
-        comparison = replace(comparison, notes=reference.notes)
         yield comparison, Path(scratch)

@@ -32,6 +32,7 @@ from convkit.reports.schema import Attempt, ConversionReport, Emitted, Stage, Va
 from convkit.sources import Source
 from convkit.staging import Staging, staging
 from convkit.validators.comparison import Comparison, runtime_of
+from convkit.validators.explanation import explain
 from convkit.workers.pool import WorkerPool
 
 __all__ = ["convert"]
@@ -196,14 +197,8 @@ class _Journey:
         start = time.perf_counter()
         comparison = self._comparison()
         report, answers = comparison.run(artifact, self.area.directory, self.pool)
-        if report.verdict is Verdict.DRIFT:
-            from convkit.validators.localization import add_drift  # what a sound conversion need not wait for
-
-            add_drift(comparison, artifact, report, self.area.directory, self.pool)
-            if self.options.shrink:
-                from convkit.validators.shrinking import add_failing
-
-                add_failing(comparison, artifact, report, self.area.directory, self.pool, self.options.failing)
+        shrink, failing = self.options.shrink, self.options.failing
+        explain(comparison, artifact, report, self.area.directory, self.pool, shrink=shrink, failing=failing)
         peak = max(a.peak_memory for a in answers)
         attempt.stages.append(Stage("validate", report.target_runtime, time.perf_counter() - start, peak))
         self.observe(Event("validate", report))

@@ -53,6 +53,11 @@ class TensorSpec:
         """The symbols of the dynamic dimensions, in order of their axes."""
         return tuple(d for d in self.shape or () if isinstance(d, str))
 
+    @property
+    def array_dtype(self) -> str:
+        """The dtype that an array holds its values in: numpy has no bfloat16."""
+        return "float32" if self.dtype == "bfloat16" else self.dtype
+
     def concrete(self, sizes: Mapping[str, int], default: int = 2) -> tuple[int, ...]:
         """The shape with every symbol replaced by its size."""
         return tuple(d if isinstance(d, int) else sizes.get(d, default) for d in self.shape or ())

@@ -68,11 +68,9 @@ def validate(
     """
     from convkit import routing, sources
     from convkit.events import Event, ignore
-    from convkit.reports.schema import Verdict
     from convkit.validators import own_metrics
-    from convkit.validators.localization import add_drift
+    from convkit.validators.explanation import explain
     from convkit.validators.performance import add_performance
-    from convkit.validators.shrinking import add_failing
     from convkit.workers.pool import default_pool
 
     workers = pool or default_pool()
@@ -93,10 +91,8 @@ def validate(
         routing.provision_runtimes((judged.variant,), ConvertOptions(), ignore)
         report, _ = comparison.run(judged, scratch, workers)
         add_performance(comparison, judged, report, workers)
-        if locate or (locate is None and report.verdict is Verdict.DRIFT):
-            add_drift(comparison, judged, report, scratch, workers)
-        if shrink and report.verdict is Verdict.DRIFT:
-            add_failing(comparison, judged, report, scratch, workers, None if failing is None else Path(failing))
+        kept = None if failing is None else Path(failing)
+        explain(comparison, judged, report, scratch, workers, locate=locate, shrink=shrink, failing=kept)
     report.source, report.target = str(source or model_factory), str(converted)
     return report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,15 +19,13 @@ __all__ = [
     "Lines",
     "check_reports",
     "emit_json",
-    "failing_file",
+    "input_options",
     "metric_option",
     "model_options",
     "parse_dynamic",
-    "parse_numbers",
     "parse_pairs",
     "report_option",
     "run_options",
-    "stress_options",
     "write_reports",
 ]
 
@@ -67,7 +66,7 @@ model_options = _stacked(
     click.option("--trust-pickle", is_flag=True, help="Allow loading a pickled module: executes code from the file."),
 )
 
-stress_options = _stacked(
+_input_options = _stacked(
     click.option("--stress", is_flag=True, help="Try inputs that find bugs too: scales, ends of dtypes, NaN, images, sizes."),
     click.option("--count-non-finite", is_flag=True, help="With --stress: NaN or infinity that spread differently are drift."),
     click.option(
@@ -80,6 +79,26 @@ stress_options = _stacked(
     click.option("--image-mean", metavar="M[,M,M]", help="Of images as inputs, for pixels from 0 to 1: (pixel - mean) / std."),
     click.option("--image-std", metavar="S[,S,S]", help="Their standard deviation."),
 )
+
+
+def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of the inputs that models are compared on; `function` gets them as the API takes them, in one `trying`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, failing: Path | None, no_shrink: bool, image_mean: str | None, image_std: str | None,
+                stress: bool, count_non_finite: bool, reports: tuple[Path, ...], **given: Any) -> Any:  # fmt: skip
+        trying = {
+            "stress": stress,
+            "count_non_finite": count_non_finite,
+            "failing": _failing_file(failing, reports),
+            "shrink": not no_shrink,
+            "image_mean": _numbers(image_mean, "--image-mean"),
+            "image_std": _numbers(image_std, "--image-std"),
+        }
+        return function(*args, trying=trying, reports=reports, **given)
+
+    return _input_options(command)
+
 
 run_options = _stacked(
     click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End a stage that takes longer."),
@@ -166,7 +185,7 @@ def parse_tolerance(values: tuple[str, ...]) -> Mapping[str, float] | None:
     return found or None
 
 
-def parse_numbers(value: str | None, what: str) -> list[float] | None:
+def _numbers(value: str | None, what: str) -> list[float] | None:
     """Reads `0.485,0.456,0.406`."""
     if value is None:
         return None
@@ -176,7 +195,7 @@ def parse_numbers(value: str | None, what: str) -> list[float] | None:
         raise click.BadParameter(f"cannot read {value!r}; write one number, or one per channel", param_hint=what) from None
 
 
-def failing_file(failing: Path | None, reports: tuple[Path, ...]) -> Path | None:
+def _failing_file(failing: Path | None, reports: tuple[Path, ...]) -> Path | None:
     """Where inputs that drift are written: as the user says, else beside the first report."""
     return failing or (reports[0].with_suffix(".failing.npz") if reports else None)
 

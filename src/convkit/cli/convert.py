@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,7 +44,7 @@ The report is written beside the model, as OUTPUT.convkit.json. Exit code 0 mean
 @click.option("--tolerance", multiple=True, metavar="[NAME=]X", help="Relative to an output's scale. Repeatable.")
 @common.metric_option
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets for the proof.")
-@common.stress_options
+@common.input_options
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of a converter. Repeatable.")
 @click.option("--shard-size", type=click.IntRange(1), metavar="BYTES", help="Of a TF.js weight file [default: 4 MiB].")
 @click.option(
@@ -84,12 +85,7 @@ def command(
     tolerance: tuple[str, ...],
     metrics: tuple[str, ...],
     seeds: int,
-    stress: bool,
-    count_non_finite: bool,
-    failing: Path | None,
-    no_shrink: bool,
-    image_mean: str | None,
-    image_std: str | None,
+    trying: dict[str, Any],
     options: tuple[str, ...],
     shard_size: int | None,
     quantize_weights: str | None,
@@ -138,17 +134,12 @@ def command(
                 tolerance=common.parse_tolerance(tolerance),
                 metrics=metrics,
                 seeds=seeds,
-                stress=stress,
-                count_non_finite=count_non_finite,
-                failing=common.failing_file(failing, reports),
-                shrink=not no_shrink,
-                image_mean=common.parse_numbers(image_mean, "--image-mean"),
-                image_std=common.parse_numbers(image_std, "--image-std"),
                 timeout=timeout,
                 options=common.parse_pairs(options, "--option") | weight_options,
                 install=not no_install,
                 emit=emit,
                 observe=lines,
+                **trying,
             )
         except ConvkitError as error:
             common.write_reports(error.report, reports)

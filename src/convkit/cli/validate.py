@@ -46,7 +46,7 @@ Exit code 0: they agree, or with --baseline: no output got worse. 1: they drift,
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Random input sets.")
 @click.option("--locate/--no-locate", default=None, help="Compare what is inside too; by default when the outputs drift.")
-@common.stress_options
+@common.input_options
 @click.option("--baseline", type=click.Path(path_type=Path), help="An earlier report (JSON): fail when an output got worse.")
 @click.option("--browser", is_flag=True, help="Run CONVERTED, a TF.js model, in headless Chromium: wasm, webgl and webgpu.")
 @common.report_option
@@ -63,12 +63,7 @@ def command(
     float64: bool,
     seeds: int,
     locate: bool | None,
-    stress: bool,
-    count_non_finite: bool,
-    failing: Path | None,
-    no_shrink: bool,
-    image_mean: str | None,
-    image_std: str | None,
+    trying: dict[str, Any],
     baseline: Path | None,
     browser: bool,
     reports: tuple[Path, ...],
@@ -95,7 +90,7 @@ def command(
     if browser:
         if before is not None:
             raise click.UsageError("--baseline is for a comparison of two runtimes")
-        if stress or image_mean or image_std:
+        if trying["stress"] or trying["image_mean"] or trying["image_std"]:
             raise click.UsageError("--stress and images are for a comparison of two runtimes")
         if metrics or float64:
             raise click.UsageError("--metric and --float64 are for a comparison of two runtimes")
@@ -112,13 +107,8 @@ def command(
                 locate=locate,
                 metrics=metrics,
                 float64=float64,
-                stress=stress,
-                count_non_finite=count_non_finite,
-                failing=common.failing_file(failing, reports),
-                shrink=not no_shrink,
-                image_mean=common.parse_numbers(image_mean, "--image-mean"),
-                image_std=common.parse_numbers(image_std, "--image-std"),
                 observe=spinner,
+                **trying,
                 **arguments,
             )
         common.write_reports(report, reports)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from convkit.formats import Format
@@ -33,6 +34,7 @@ class ProvedOperators:
     targets: Mapping[str, Mapping[str, Form]]
 
     @classmethod
+    @cache
     def load(cls, path: Path) -> ProvedOperators:
         data = json.loads(path.read_text("utf-8"))
         targets = {t: {name: frozenset(parts) for name, parts in found.items()} for t, found in data["targets"].items()}

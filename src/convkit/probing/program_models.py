@@ -187,7 +187,7 @@ def _hint(size: Any) -> int:
 def _zeros(spec: TensorSpec, sizes: Mapping[str, int]) -> np.ndarray:
     import numpy as np
 
-    return np.zeros(spec.concrete(sizes, _UNKNOWN_SIZE), "float32" if spec.dtype == "bfloat16" else spec.dtype)
+    return np.zeros(spec.concrete(sizes, _UNKNOWN_SIZE), spec.array_dtype)
 
 
 def _made_up(value: torch.Tensor, positive: bool) -> torch.Tensor:

@@ -78,7 +78,7 @@ class _Scaling:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """[H, W, C] of uint8 in the input's layout and dtype, without the batch."""
-        dtype = "float32" if self._spec.dtype == "bfloat16" else self._spec.dtype
+        dtype = self._spec.array_dtype
         scaled = pixels if dtype == "uint8" else (pixels * self._factor + self._offset).astype(dtype)
         return np.moveaxis(scaled, 2, 0) if channel_axis(self._spec) == 1 else scaled
 

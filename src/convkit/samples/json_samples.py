@@ -87,7 +87,7 @@ def _plain(file: Path, name: str, value: Any) -> np.ndarray:
 def _array(file: Path, spec: TensorSpec, value: Any) -> np.ndarray:
     """A nested list as the input's array; nothing is rounded or cut off."""
     array = _plain(file, spec.name, value)
-    dtype = np.dtype("float32" if spec.dtype == "bfloat16" else "str" if spec.dtype == "string" else spec.dtype)
+    dtype = np.dtype("str" if spec.dtype == "string" else spec.array_dtype)
     if dtype.kind in "iub":
         limits = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
         whole = array.dtype.kind in "iub" or bool((array == np.floor(array)).all())

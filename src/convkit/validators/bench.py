@@ -18,7 +18,7 @@ from convkit.workers.pool import Answer
 
 __all__ = ["Bench", "Outcome"]
 
-Judge = Callable[[list[Trial], list[Answer]], ValidationReport]
+Reporting = Callable[[list[Trial], list[Answer]], ValidationReport]
 """Makes the report of trials that have been run.
 
 Raises:
@@ -58,7 +58,7 @@ class Bench:
     """
 
     sides: Sides
-    judge: Judge
+    judge: Reporting
     scratch: Path
 
     def on(self, chosen: InputSet) -> Outcome:

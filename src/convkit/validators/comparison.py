@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class Comparison:
         notes: What was assumed of the source and of the user's inputs; the report has them.
         metrics: The user's own metrics.
         float64: Compute both sides' distances from float64 in any case, not only where an output misses its tolerance.
+        known: What readers have found of the targets, by path: a target stays what it is while it is compared.
     """
 
     source: Artifact
@@ -91,6 +92,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     metrics: tuple[MetricRequest, ...] = ()
     float64: bool = False
+    known: dict[Path, ModelInfo] = field(default_factory=dict, compare=False)
 
     @property
     def signature(self) -> Signature:
@@ -115,17 +117,14 @@ class Comparison:
             WorkerCrashError: Its runtime killed the worker.
             UsageError: A metric of the user's fails.
         """
-        signature = self.source.signature
-        assert signature is not None
-        info = readers.inspect(target.path)
-        held_to = self._tolerances(signature, info)
+        signature, info = self.signature, self.info(target)
+        held_to = self.tolerances(target)
         refuse_unknown(signature, [m.output for m in self.metrics], "a metric")
-        target = target.with_signature(_aligned(signature, info.signature))
-        sides = self._sides(target, pool)
+        target = self.as_compared(target)
+        sides = self.sides(target, pool)
         report = ValidationReport(*sides.titles, notes=list(self.notes))
-        report.domains = told(self._domains(signature, info)) if not self.given else {}
-        sets = self._input_sets(signature, info)
-        trials = trials_of(sets, scratch)
+        report.domains = told(self._domains(target)) if not self.given else {}
+        trials = trials_of(self.input_sets(target), scratch)
         report.input_files = {trial.recipe: trial.inputs for trial in trials}
         answers = sides.run(trials)
         if info.signature is not None:
@@ -138,8 +137,8 @@ class Comparison:
             from convkit.validators.stress.recipes import Setting  # what a plain comparison need not wait for
             from convkit.validators.stress.running import add_stress
 
-            sizing = self._sizing(signature)
-            setting = Setting(signature, self._domains(signature, info), sizing, limits=_limits(signature, info.signature))
+            limits = _limits(signature, info.signature)
+            setting = Setting(signature, self._domains(target), self._sizing(), limits=limits)
             bench = self.bench(target, scratch, pool)
             add_stress(bench, setting, report, self.count_non_finite, self.progress)
         return report, answers
@@ -152,7 +151,7 @@ class Comparison:
             scratch: An existing directory; what further comparisons write is in one of its own.
             pool: Whose workers run both sides.
         """
-        sides = self._sides(target, pool)
+        sides = self.sides(target, pool)
         held_to = self.tolerances(target)
 
         def judge(trials: list[Trial], answers: list[Answer]) -> ValidationReport:
@@ -165,34 +164,38 @@ class Comparison:
         directory.mkdir(exist_ok=True)
         return Bench(sides, judge, directory)
 
-    def _sides(self, target: Artifact, pool: WorkerPool) -> Sides:
+    def sides(self, target: Artifact, pool: WorkerPool) -> Sides:
+        """Both models with their runtimes; the target with the signature that it is run with."""
         runtimes = runtime_of(self.source.variant), self.runtime or runtime_of(target.variant)
         return Sides((self.source, target), runtimes, pool, self.timeout)
 
     def as_compared(self, target: Artifact) -> Artifact:
         """The target with the signature that it is run with."""
-        assert self.source.signature is not None
-        return target.with_signature(_aligned(self.source.signature, readers.inspect(target.path).signature))
+        return target.with_signature(_aligned(self.signature, self.info(target).signature))
 
     def tolerated_inside(self, target: Artifact) -> float:
         """How far a tensor inside the target may be off, as a share of its scale: what a single operator may do, or the user's
         own tolerance where that is larger."""
-        quantized = any(is_quantized(i) for i in (self.source_info, readers.inspect(target.path)) if i is not None)
+        quantized = any(is_quantized(i) for i in (self.source_info, self.info(target)) if i is not None)
         coarsest = 0.0 if self.coarsest is None else self.coarsest.relative
         return max(default_tolerance("float32", 0, quantized).relative, coarsest, *(self.tolerance or {}).values())
 
     def input_sets(self, target: Artifact) -> list[InputSet]:
         """The input sets that `run` compares a target on."""
-        assert self.source.signature is not None
-        return self._input_sets(self.source.signature, readers.inspect(target.path))
+        if self.given:
+            return [InputSet(given.recipe, load_arrays(given.file)) for given in self.given]
+        sizing = self._sizing()
+        return list(generated(self.signature, self._domains(target), sizing.given, self.seeds, sizing.ranges))
 
     def tolerances(self, target: Artifact) -> dict[str, Tolerance]:
         """What `run` holds each output of a target to, before it knows the source's noise."""
-        assert self.source.signature is not None
-        return self._tolerances(self.source.signature, readers.inspect(target.path))
+        return tolerances(self.signature, (self.source_info, self.info(target)), self.tolerance or {}, self.coarsest)
 
-    def _tolerances(self, signature: Signature, target: ModelInfo) -> dict[str, Tolerance]:
-        return tolerances(signature, (self.source_info, target), self.tolerance or {}, self.coarsest)
+    def info(self, target: Artifact) -> ModelInfo:
+        """What a reader finds of a target."""
+        if target.path not in self.known:
+            self.known[target.path] = readers.inspect(target.path)
+        return self.known[target.path]
 
     def _judge(
         self, report: ValidationReport, sides: Sides, trials: Sequence[Trial], answers: Sequence[Answer], thorough: bool
@@ -207,19 +210,13 @@ class Comparison:
             judge_by_own(self.metrics, self.signature, judge, runs, sides.pool, self.timeout)
         judge.close()
 
-    def _input_sets(self, signature: Signature, target: ModelInfo) -> list[InputSet]:
-        if self.given:
-            return [InputSet(given.recipe, load_arrays(given.file)) for given in self.given]
-        sizing = self._sizing(signature)
-        return list(generated(signature, self._domains(signature, target), sizing.given, self.seeds, sizing.ranges))
+    def _domains(self, target: Artifact) -> dict[str, Domain]:
+        return domains_of((self.source_info, self.info(target)), self.signature)
 
-    def _domains(self, signature: Signature, target: ModelInfo) -> dict[str, Domain]:
-        return domains_of((self.source_info, target), signature)
-
-    def _sizing(self, signature: Signature) -> Sizing:
-        sizes = {} if self.sizes_from is None else _sizes(signature, load_arrays(self.sizes_from))
+    def _sizing(self) -> Sizing:
+        sizes = {} if self.sizes_from is None else _sizes(self.signature, load_arrays(self.sizes_from))
         recorded = {} if self.source_info is None else self.source_info.metadata.get("dynamic_ranges", {})
-        return Sizing(signature, sizes, {dim: (limits[0], limits[1]) for dim, limits in recorded.items()})
+        return Sizing(self.signature, sizes, {dim: (limits[0], limits[1]) for dim, limits in recorded.items()})
 
 
 def _aligned(wanted: Signature, found: Signature | None) -> Signature:

@@ -85,12 +85,7 @@ def draw(spec: TensorSpec, sizes: Mapping[str, int], seed: int, domain: Domain |
         return np.full(shape, "convkit")
     if spec.dtype in {"resource", "variant"}:
         raise InputSpecError(f"input {spec} takes a {spec.dtype}, which no array can hold")
-    return generator.standard_normal(shape).astype(_held(spec.dtype))
-
-
-def _held(dtype: str) -> str:
-    """The dtype that an array holds a tensor's values in: numpy has no bfloat16."""
-    return "float32" if dtype == "bfloat16" else dtype
+    return generator.standard_normal(shape).astype(spec.array_dtype)
 
 
 def _in_domain(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator, domain: Domain) -> np.ndarray:
@@ -98,11 +93,11 @@ def _in_domain(spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Ge
         length = shape[-1] if shape else 1
         # At least one place counts: a row that is masked as a whole is no input of a model.
         kept = generator.integers(1, max(length, 1), (*shape[:-1], 1) if shape else (), endpoint=True)
-        return np.asarray(np.arange(length) < kept if shape else kept > 0).astype(_held(spec.dtype))
+        return np.asarray(np.arange(length) < kept if shape else kept > 0).astype(spec.array_dtype)
     if spec.dtype.startswith(("int", "uint")) or (domain.kind is Kind.IMAGE and domain.high == 255):
-        return generator.integers(int(domain.low), int(domain.high), shape, endpoint=True).astype(_held(spec.dtype))
+        return generator.integers(int(domain.low), int(domain.high), shape, endpoint=True).astype(spec.array_dtype)
     values = domain.high - (domain.high - domain.low) * generator.random(shape)  # 0 has no logarithm, and is not among them
-    return values.astype(_held(spec.dtype))
+    return values.astype(spec.array_dtype)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from convkit.components import Host
 from convkit.errors import UsageError
 from convkit.registry import metrics as registered
 from convkit.signature import Signature
-from convkit.validators.judging import Judge, Run, refuse_unknown
+from convkit.validators.judging import Judge, Run
 from convkit.validators.metering import applied
 from convkit.workers.pool import WorkerPool
 
@@ -129,11 +129,9 @@ def judge_by_own(
     """Has the user's metrics measure every run that was judged, and adds what they say.
 
     Raises:
-        InputSpecError: One is for something that is no output.
         UsageError: One cannot be imported, fails, or returns no number.
         WorkerCrashError: One ended its process.
     """
-    refuse_unknown(signature, [r.output for r in requests], "a metric")
     for request in requests:
         names = [request.output] if request.output else signature.output_names
         jobs = [(number, name) for number in judge.taken for name in names if judge.has_values(number, name)]

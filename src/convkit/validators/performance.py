@@ -5,12 +5,11 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from convkit import readers
 from convkit.artifact import Artifact, ModelInfo
 from convkit.components import Runtime
 from convkit.errors import ConvkitError
 from convkit.reports.schema import Cost, Performance, ValidationReport
-from convkit.validators.comparison import Comparison, runtime_of
+from convkit.validators.comparison import Comparison
 from convkit.workers.pool import WorkerPool
 
 __all__ = ["add_performance"]
@@ -36,16 +35,13 @@ def add_performance(comparison: Comparison, target: Artifact, report: Validation
     if not recipe:
         return
     inputs = report.input_files[recipe]
-    sides = (
-        (comparison.source, runtime_of(comparison.source.variant)),
-        (comparison.as_compared(target), comparison.runtime or runtime_of(target.variant)),
-    )
+    sides = comparison.sides(comparison.as_compared(target), pool)
     try:
-        times = [_times(*side, inputs, pool, comparison.timeout) for side in sides]
+        times = [_times(*side, inputs, pool, comparison.timeout) for side in zip(sides.artifacts, sides.runtimes, strict=True)]
     except ConvkitError as error:
         report.notes.append(f"the time of a run could not be measured: {error.message}")
         return
-    infos = comparison.source_info, readers.inspect(target.path)
+    infos = comparison.source_info, comparison.info(target)
     report.performance = Performance(recipe, *(_cost(*side) for side in zip(times, infos, strict=True)))
 
 

@@ -51,7 +51,7 @@ def is_certain(model: ir.Model, variant: str) -> bool:
         model: As `preparation.load` gives it, before it is legalized.
         variant: What it is to become.
     """
-    proved, target = _proved(), Variant(variant).format
+    proved, target = ProvedOperators.load(PROVED), Variant(variant).format
     nodes = list(model.graph.all_nodes())
     known, table = Knowledge.of(nodes), _table(variant)
     return all(
@@ -135,8 +135,3 @@ def _table(variant: str) -> Operators:
     from convkit.interpreters.tensorflow import table as tensorflow
 
     return pytorch.operators() if variant in _BY_TORCH else tensorflow.operators()
-
-
-@cache
-def _proved() -> ProvedOperators:
-    return ProvedOperators.load(PROVED)

@@ -11,7 +11,6 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +37,12 @@ def proved_findings(path: Path, variant: Variant) -> list[Finding] | None:
         UnreadableModelError: The archive is damaged.
     """
     used: Counter[str] = Counter()
-    proved = _proved()
+    proved = ProvedOperators.load(PROVED)
     for operator, form in forms(path):
         if form is None or not proved.covers(variant.format, operator, form):
             return None
         used[operator] += 1
     return [Finding(operator, count, Verdict.LEGAL, evidence="registry") for operator, count in sorted(used.items())]
-
-
-@cache
-def _proved() -> ProvedOperators:
-    return ProvedOperators.load(PROVED)
 
 
 def forms(path: Path) -> Iterator[tuple[str, Form | None]]:

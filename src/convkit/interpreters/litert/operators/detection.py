@@ -10,6 +10,7 @@ from torch._higher_order_ops.scan import scan_op
 
 from convkit.interpreters.litert.table import operator
 from convkit.interpreters.operators import Known
+from convkit.interpreters.pytorch.boxes import corners, intersection_over_union
 
 _NONE = float("-inf")
 
@@ -29,32 +30,22 @@ def _suppressed(boxes, scores, most, iou_threshold, score_threshold, sigma):
     """Which boxes are taken, the best first, with what scores, and how many; zeros behind them."""
     limits = torch.tensor([float(iou_threshold.reshape(-1)[0]), float(score_threshold.reshape(-1)[0])])
     rate = torch.tensor(-0.5 / sigma if sigma > 0 else 0.0)
-    corners = torch.cat([torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)
     left = torch.where(scores > limits[1], scores, _NONE)
     steps = torch.arange(int(most.reshape(-1)[0]))
-    _, taken, found = scan_op(_take_best, [left], [steps], (corners, limits, rate))
+    _, taken, found = scan_op(_take_best, [left], [steps], (corners(boxes), limits, rate))
     is_taken = (found > _NONE) & (steps < (left > _NONE).sum())
     zero = torch.zeros((), dtype=torch.int32)
     return torch.where(is_taken, taken, zero), torch.where(is_taken, found, 0.0), is_taken.sum(dtype=torch.int32)
 
 
-def _take_best(left, _, corners, limits, rate):
+def _take_best(left, _, boxes, limits, rate):
     """One step: what is left of the scores, the best box, and its score (minus infinity where none is left).
 
     Only its overlap with itself takes the best box out: one without area overlaps nothing, and LiteRT takes it again and again.
     """
     best = left.argmax().reshape(1)
     found = left.index_select(0, best)
-    overlap = _intersection_over_union(corners.index_select(0, best), corners)
+    overlap = intersection_over_union(boxes.index_select(0, best), boxes)
     damped = left * torch.exp(rate * overlap * overlap)
     stays = (overlap < limits[0]) & (damped > limits[1])
     return [torch.where(stays, damped, _NONE), best.reshape(()).to(torch.int32), found.reshape(())]
-
-
-def _intersection_over_union(one, others):
-    """Of one box (1, 4) with others (n, 4); 0 for boxes without area."""
-    sides = (torch.minimum(one[:, 2:], others[:, 2:]) - torch.maximum(one[:, :2], others[:, :2])).clamp(min=0)
-    intersection = sides[:, 0] * sides[:, 1]
-    areas = [(b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (one, others)]
-    has_area = (areas[0] > 0) & (areas[1] > 0)
-    return torch.where(has_area, intersection / torch.where(has_area, areas[0] + areas[1] - intersection, 1.0), 0.0)

@@ -9,6 +9,7 @@ from torch._higher_order_ops.scan import scan_op
 from convkit.interpreters.host import minimum
 from convkit.interpreters.operators import Either
 from convkit.interpreters.pytorch.backend import as_tensor
+from convkit.interpreters.pytorch.boxes import corners, intersection_over_union
 from convkit.interpreters.pytorch.sizes import positions
 from convkit.interpreters.pytorch.table import operator
 
@@ -26,13 +27,13 @@ def non_max_suppression(
     """
     if most is None:
         return torch.zeros((0, 3), dtype=torch.int64)
-    corners = _corners(boxes, bool(center_point_box)).unsqueeze(1)  # (batch, 1, box, 4)
+    every = _corners(boxes, bool(center_point_box)).unsqueeze(1)  # (batch, 1, box, 4)
     left = scores if score_threshold is None else torch.where(scores > _number(score_threshold), scores, _NONE)
     steps = boxes.shape[1] if isinstance(most, torch.Tensor) else minimum(boxes.shape[1], max(int(_number(most)), 0))
     threshold = 0.0 if iou_threshold is None else _number(iou_threshold)
     if not isinstance(threshold, torch.Tensor):
         threshold = torch.full((), threshold, dtype=boxes.dtype)
-    _, taken, is_taken = scan_op(_take_best, [left.clone()], [torch.arange(steps)], (corners, threshold))
+    _, taken, is_taken = scan_op(_take_best, [left.clone()], [torch.arange(steps)], (every, threshold))
     is_taken = is_taken.permute(1, 2, 0)  # (batch, class, step)
     if isinstance(most, torch.Tensor):
         is_taken = is_taken & (torch.arange(steps) < _number(most))
@@ -47,27 +48,17 @@ def _number(value):
 
 
 def _corners(boxes, is_centred):
-    """Two opposite corners, the smaller coordinates first; which axis is which does not matter to an overlap."""
-    first, second = boxes[..., :2], boxes[..., 2:]
     if is_centred:  # x, y, width, height
-        return torch.cat([first - second / 2, first + second / 2], -1)
-    return torch.cat([torch.minimum(first, second), torch.maximum(first, second)], -1)
+        centre, half = boxes[..., :2], boxes[..., 2:] / 2
+        return torch.cat([centre - half, centre + half], -1)
+    return corners(boxes)
 
 
-def _take_best(left, _, corners, threshold):
+def _take_best(left, _, boxes, threshold):
     """One step: what is left of the scores, the best box of every class, and whether there was one."""
     best = left.argmax(2, keepdim=True)
     has_one = left.gather(2, best) > _NONE
-    every = corners.expand(-1, left.shape[1], -1, -1)
+    every = boxes.expand(-1, left.shape[1], -1, -1)
     box = every.gather(2, best.unsqueeze(3).expand(-1, -1, -1, 4))
-    goes = (_overlaps(box, every, threshold) | (torch.arange(left.shape[2]) == best)) & has_one
+    goes = ((intersection_over_union(box, every) > threshold) | (torch.arange(left.shape[2]) == best)) & has_one
     return [torch.where(goes, _NONE, left), best.squeeze(2), has_one.squeeze(2)]
-
-
-def _overlaps(one, other, threshold):
-    """Whether intersection over union exceeds the threshold; boxes without area overlap nothing."""
-    sides = (torch.minimum(one[..., 2:], other[..., 2:]) - torch.maximum(one[..., :2], other[..., :2])).clamp(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
-    areas = [(b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]) for b in (one, other)]
-    union = areas[0] + areas[1] - intersection
-    return (areas[0] > 0) & (areas[1] > 0) & (union > 0) & (intersection / union > threshold)
