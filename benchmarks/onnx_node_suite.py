@@ -38,6 +38,7 @@ from typing import Any
 
 import convkit
 from benchmarks import onnx_node_corpus as corpus
+from benchmarks.check_truth import said
 from benchmarks.onnx_node_corpus import Case
 from convkit import readers
 from convkit.arrays import load_arrays
@@ -142,13 +143,12 @@ class Suite:
                 if forced.verdict == "right":
                     found = replace(found, verdict="refused though right")
         seconds = round(time.perf_counter() - start, 3)
-        return replace(found, seconds=seconds, operators=case.operators, check=self._checked(case, pool))
-
-    def _checked(self, case: Case, pool: WorkerPool) -> str:
-        try:
-            return "legal" if convkit.check(case.model, self.target, timeout=self.timeout, pool=pool).ok else "gap"
-        except convkit.ConvkitError:
-            return "gap"
+        return replace(
+            found,
+            seconds=seconds,
+            operators=case.operators,
+            check=said(case.model, self.target, pool=pool, timeout=self.timeout).says,
+        )
 
     def _outcome(self, case: Case, pool: WorkerPool, scratch: Path, *, ignore_gaps: bool) -> Outcome:
         trail = Trail()

@@ -1,7 +1,7 @@
 """Tiny transformers of many architectures (`transformers_tiny.py`), static and dynamic, to every target: right, or why not.
 
 Usage: python -m benchmarks.transformers_models [--to onnx,litert,executorch,savedmodel,tfjs] [--forms static,dynamic] [--cnn]
-       [--only REGEX] [--every N] [--from N] [--timeout SECONDS] [--again] [--make] [--output DIRECTORY]
+       [--only REGEX] [--every N] [--from N] [--timeout SECONDS] [--again] [--make] [--probe] [--output DIRECTORY]
 
 `--cnn` takes the families of `cnn_families.py` in their place.
 
@@ -15,6 +15,9 @@ refused   the check said no, with a reason; nothing was converted
 drift     it runs and disagrees, which convkit says
 wrong     it runs and disagrees with eager torch, which convkit does not say
 failed    the conversion failed, or the check itself; the reason says where
+
+`convkit check` is asked before, as users ask it, and with `--probe` its deepest form too: what is not right should have been a
+gap.
 
 Writes `<target>.jsonl`, a conversion a line, and `table.md`.
 """
@@ -39,6 +42,7 @@ import numpy as np
 
 import convkit
 from benchmarks import cnn_families, transformers_tiny
+from benchmarks.check_truth import confusion, said
 from benchmarks.executorch_models import Apart, built, limited
 from benchmarks.onnx_node_corpus import Case
 from benchmarks.onnx_node_suite import Trail, reason_of, run
@@ -63,6 +67,8 @@ class Row:
 
     Attributes:
         difference: The largest |Δ| against eager torch as a share of the output's largest number.
+        check: What `convkit check` says: "legal" or "gap".
+        probe: What `convkit check --probe` says, where it was asked.
         reason: Why it is not right.
         passed_over: Better routes than the one taken, and why they were not.
     """
@@ -74,6 +80,8 @@ class Row:
     route: str = ""
     difference: float | None = None
     seconds: float = 0.0
+    check: str = ""
+    probe: str = ""
     reason: str = ""
     passed_over: str = ""
 
@@ -231,9 +239,19 @@ def table(rows: Sequence[Row]) -> str:
                 share = f"{counts['right']} ({counts['right'] / len(mine):.0%})"
                 others = " | ".join(str(counts[v]) for v in VERDICTS[1:])
                 lines.append(f"| {target} | {form} | {len(mine)} | {share} | {others} | {worst:.1e} | {middle:.1f} |")
-    lines += ["", f"{len({r.name for r in rows})} architectures", ""]
+    lines += ["", f"{len({r.name for r in rows})} architectures", "", *_truth(rows), ""]
     lines += [f"* {r.name}.{r.form} → {r.target}: {r.verdict}: {r.reason[:400]}" for r in rows if r.verdict != "right"]
     return "\n".join(lines) + "\n"
+
+
+def _truth(rows: Sequence[Row]) -> list[str]:
+    """What the checks said against what came of it, a line for each depth and target."""
+    lines = []
+    for title, says in (("check", lambda r: r.check), ("check --probe", lambda r: r.probe)):
+        for target in dict.fromkeys(r.target for r in rows if says(r)):
+            pairs = [(says(r), "legal" if r.verdict == "right" else "gap") for r in rows if r.target == target and says(r)]
+            lines.append(f"* {title} → {target}: {confusion(pairs)}")
+    return lines
 
 
 def main() -> int:
@@ -248,6 +266,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds per stage")
     parser.add_argument("--again", action="store_true", help="try again what torch could not export")
     parser.add_argument("--make", action="store_true", help="make the programs and stop")
+    parser.add_argument("--probe", action="store_true", help="ask the check with probes too")
     parser.add_argument("--output", type=Path, default=ROOT / "results", help="the directory for the results")
     options = parser.parse_args()
     names = list(cnn_families.FAMILIES if options.cnn else transformers_tiny.ARCHITECTURES)[options.start :: options.every]
@@ -263,7 +282,11 @@ def main() -> int:
             for first in range(0, len(there), _PER_POOL):
                 with fresh_pool() as pool:
                     for name, form, program in there[first : first + _PER_POOL]:
+                        check = said(program.model, target, pool=pool, timeout=options.timeout).says
                         row = measured(name, form, program, target, options.timeout, pool)
+                        row.check = check
+                        if options.probe:
+                            row.probe = said(program.model, target, pool=pool, probe=True, timeout=options.timeout).says
                         rows.append(row)
                         print(json.dumps(asdict(row)), file=lines, flush=True)
                         shown = f"{row.verdict:8} {row.difference or 0:.0e} {row.seconds:5.1f} s"
