@@ -192,6 +192,9 @@ def legalized(program: torch.export.ExportedProgram) -> tuple[torch.export.Expor
 def _legalize(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, list[torch.fx.Node]]:
     from executorch.exir.program._program import _default_decomposition_table
 
+    from convkit.legalization.complex_numbers.program import in_real_numbers
+
+    program = in_real_numbers(program)
     ready = written_out(program, target())
     if all(str(node.target) in _COMPOSITES for node in _without_kernel(ready)):
         return ready, []

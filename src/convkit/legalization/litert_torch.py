@@ -134,8 +134,10 @@ def legalized(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
 
     Before sizes are pinned: what is written out must hold at every size.
     """
+    from convkit.legalization.complex_numbers.program import in_real_numbers
+
     if program not in _kept:
-        _kept[program] = written_out(program, target())
+        _kept[program] = written_out(in_real_numbers(program), target())
     return _kept[program]
 
 

@@ -99,9 +99,16 @@ def decomposed(program: torch.export.ExportedProgram, opset: int) -> tuple[torch
     Raises:
         ConversionError: A decomposition failed.
     """
+    from convkit.legalization.complex_numbers.program import in_real_numbers
+
     found = _kept.setdefault(program, {})
     if opset not in found:
-        found[opset] = _decompose(program, opset)
+        with contextlib.suppress(ConversionError):
+            found[opset] = _decompose(program, opset)
+        if opset not in found or unsupported(found[opset][0], opset):
+            real = in_real_numbers(program)  # torchlib knows some operators of complex numbers, Fourier transforms among them
+            if opset not in found or real is not program:
+                found[opset] = _decompose(real, opset)
     return found[opset]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from convkit.legalization.torch.targets import TorchTarget
 
-__all__ = ["UNROLLED", "Decomposition", "decomposes", "registered", "table"]
+__all__ = ["UNROLLED", "Decomposition", "by_torch", "decomposes", "registered", "table"]
 
 UNROLLED = 64
 """How many steps along an axis are written out at most; a longer axis stays what it is."""
@@ -84,12 +84,12 @@ def _outside(operator: torch._ops.OpOverload, target: TorchTarget) -> Callable[.
         if takes is not None and takes(*args, **kwargs):
             return NotImplemented
         found = NotImplemented if own is None else own.function(*args, **kwargs)
-        return _by_torch(operator, *args, **kwargs) if found is NotImplemented else found
+        return by_torch(operator, *args, **kwargs) if found is NotImplemented else found
 
     return decomposition
 
 
-def _by_torch(operator: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
+def by_torch(operator: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
     """Torch's own decomposition of an operator, NotImplemented where it has none."""
     import torch
 
