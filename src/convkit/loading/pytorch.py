@@ -18,6 +18,7 @@ from convkit.artifact import Artifact, PyTorchSource
 from convkit.errors import ConversionError, UnreadableModelError, UntrustedPickleError, UsageError
 from convkit.formats import Variant
 from convkit.legalization.gradient_modes import inline_gradient_modes
+from convkit.legalization.number_outputs import tensors_for_numbers
 from convkit.loading import module_factories
 from convkit.loading.module_factories import one_line
 
@@ -87,6 +88,7 @@ def exported_program(artifact: Artifact) -> torch.export.ExportedProgram:
         with artifact.path.open("rb") as stream:
             program = torch.export.load(stream)
         inline_gradient_modes(program)
+        tensors_for_numbers(program)
         return _keep(key, program)
     except Exception as error:
         if foreign := _unregistered(artifact):  # torch says no more than that something is wrong
