@@ -192,3 +192,40 @@ def test_a_keras_model(tmp_path):
     verdict, signature, name = json.loads(done.stdout.splitlines()[-1])
     assert (verdict, name) == ("proved", "model.onnx")
     assert signature.startswith("x: float32[batch,4] → ")
+
+
+_OWN_CLASSES = """
+import json, os
+os.environ["KERAS_BACKEND"] = "tensorflow"
+import keras, numpy
+import convkit
+
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return x * 2
+
+class Own(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x)
+
+given = keras.Input((4,), name="x")
+layered = keras.Model(given, keras.layers.Lambda(lambda x: x + 1)(Doubled()(given)))
+own = Own()
+own(numpy.ones((2, 4), numpy.float32))
+results = [convkit.convert(model, "onnx", name + ".onnx") for name, model in (("layered", layered), ("own", own))]
+print(json.dumps([[r.verdict, [str(t) for t in r.artifact.signature.inputs]] for r in results]))
+"""
+
+
+@pytest.mark.slow
+def test_a_keras_model_of_the_callers_own_classes(tmp_path):
+    """No other process could load them, so what is saved is their graph."""
+    done = subprocess.run([sys.executable, "-c", _OWN_CLASSES], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    layered, own = json.loads(done.stdout.splitlines()[-1])
+    assert layered == ["proved", ["x: float32[batch,4]"]]
+    assert own[0] == "proved"

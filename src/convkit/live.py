@@ -91,12 +91,28 @@ def _saved(model: Any, directory: Path) -> Path:
         onnx.save_model(model, directory / "model.onnx", save_as_external_data=big)
         return directory / "model.onnx"
     if _is_a(model, "keras.src.models.model.Model"):
-        model.save(directory / "model.keras")
-        return directory / "model.keras"
+        return _saved_keras(model, directory)
     raise UsageError(
         f"cannot convert a {type(model).__module__}.{type(model).__qualname__}",
         hint="give a path, an nn.Module, an ExportedProgram, a ScriptModule, an onnx.ModelProto or a keras.Model",
     )
+
+
+def _saved_keras(model: Any, directory: Path) -> Path:
+    """A `.keras` file, or a SavedModel where code of the caller's would be needed to load one."""
+    parts = [model, *model._flatten_layers(include_self=False)]
+    if all(type(part).__module__.startswith("keras.src.") and type(part).__name__ != "Lambda" for part in parts):
+        model.save(directory / "model.keras")
+        return directory / "model.keras"
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        model.export(str(directory / "model"), verbose=False)
+        return directory / "model"
+    from convkit.loading.savedmodel_writer import write_saved_model
+    from convkit.loading.tensorflow import KerasCall
+
+    call = KerasCall(model, None)
+    write_saved_model(directory / "model", call.signature, call, model)
+    return directory / "model"
 
 
 def _capture(module: Any, inputs: InputOptions, path: Path) -> Path:

@@ -123,7 +123,9 @@ def describe(
     """
     if artifact.variant in _CODE or artifact.signature is None:
         if artifact.variant not in _CODE:
-            raise UnreadableModelError(f"{artifact.path} records no signature", hint="export it with one")
+            of_keras = artifact.variant in (Variant.KERAS, Variant.KERAS_H5)
+            hint = "call the model once and write a SavedModel: model.export('directory')" if of_keras else "export it with one"
+            raise UnreadableModelError(f"{artifact.path} records no signature", hint=hint)
         return _described_by_running(artifact, info, options, scratch, pool, timeout)
     signature = artifact.signature
     if options.dynamic:

@@ -15,6 +15,7 @@ from convkit.components import ConversionRequest
 from convkit.converters import keras_to_savedmodel
 from convkit.errors import UnreadableModelError
 from convkit.formats import Variant
+from convkit.legalization.target import Verdict
 from convkit.loading.savedmodel_writer import SIGNATURE_FILE, write_saved_model
 from convkit.runtimes import savedmodel as runtime
 from convkit.signature import Signature
@@ -52,8 +53,10 @@ def test_lambda_layer_is_refused(tmp_path: Path) -> None:
     for suffix, variant in ((".keras", Variant.KERAS), (".h5", Variant.KERAS_H5)):
         file = tmp_path / f"model{suffix}"
         keras.Model(inputs, keras.layers.Lambda(lambda t: t * 2.0)(inputs)).save(file)
+        request = ConversionRequest(Artifact(variant, file), tmp_path / "out", None)
+        assert [(f.operator, f.verdict) for f in keras_to_savedmodel.check(request)] == [("Lambda layer", Verdict.GAP)]
         with pytest.raises(UnreadableModelError, match="Lambda") as caught:
-            keras_to_savedmodel.convert(ConversionRequest(Artifact(variant, file), tmp_path / "out", None))
+            keras_to_savedmodel.convert(request)
         assert "model.export" in caught.value.hint
         assert not (tmp_path / "out").exists()
 

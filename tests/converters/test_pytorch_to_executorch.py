@@ -273,3 +273,18 @@ def test_splits_at_places_from_the_data_are_refused(tmp_path: Path) -> None:
     (gap,) = [f for f in converter.check(request) if f.verdict is Verdict.GAP]
     assert gap.operator == "aten.tensor_split.tensor_indices_or_sections"
     assert "depends on the data" in gap.reason
+
+
+def test_an_input_that_the_model_changes_in_place_is_no_output(tmp_path: Path) -> None:
+    class Changes(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x[:, 0].mul_(2)
+            return x.clone()
+
+    signature = Signature((parse_spec("x:float32[2,3]"),), (parse_spec("y:float32[2,3]"),))
+    path = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(Changes(), (torch.randn(2, 3),)), path)
+    converted(Artifact(Variant.EXPORTED_PROGRAM, path, signature), tmp_path / "m.pte")
+    x = torch.randn(2, 3)
+    (got,) = session(tmp_path / "m.pte", signature).run({"x": x.numpy()}).values()
+    np.testing.assert_allclose(got, Changes()(x.clone()).numpy())

@@ -56,6 +56,20 @@ def test_products_are_delegated_and_the_rest_is_named(
     assert "of FLOPs on XNNPACK" in (tmp_path / "report.md").read_text()
 
 
+def test_a_conversion_to_integers_is_no_convolution(tmp_path: Path, pool: WorkerPool) -> None:
+    class Rounded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            whole = torch.ops.quantized_decomposed.quantize_per_tensor(x, 0.1, 0, -128, 127, torch.int8)
+            return torch.ops.quantized_decomposed.dequantize_per_tensor(whole, 0.1, 0, -128, 127, torch.int8)
+
+    import torch.ao.quantization.fx._decomposed
+
+    torch.export.save(torch.export.export(Rounded(), (torch.randn(2, 4),)), tmp_path / "rounded.pt2")
+    result = convkit.convert(tmp_path / "rounded.pt2", "executorch", tmp_path / "rounded.pte", pool=pool)
+    shares = result.report.attempts[-1].delegation
+    assert shares is not None and shares.delegated == 2
+
+
 def test_without_the_delegate_nothing_is_delegated(program: Path, tmp_path: Path, pool: WorkerPool) -> None:
     result = convkit.convert(program, "executorch", tmp_path / "net.pte", options={"backend": "portable"}, pool=pool)
     shares = result.report.attempts[-1].delegation

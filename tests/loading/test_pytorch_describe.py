@@ -373,6 +373,11 @@ def test_output_names_must_fit(names, describe):
     assert "--output-names" in caught.value.hint
 
 
+def test_a_size_that_a_stride_hides_at_one_more_element_is_dynamic(describe):
+    found = describe(nn.Conv1d(2, 3, 4, stride=4), "x:float32[batch,2,time]")
+    assert found.signature.outputs[0].shape == ("batch", 3, "output_dim2")
+
+
 def test_outputs_that_are_none_are_left_out(describe):
     found = describe(Plain(lambda x: {"y": x, "cache": None, "states": (x, None)}), "x:float32[n]")
     assert str(found) == "x: float32[n] → y: float32[n], states_0: float32[n]"

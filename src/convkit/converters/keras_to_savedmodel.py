@@ -6,10 +6,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.formats import Variant
+from convkit.legalization.codes import Reason
 
-__all__ = ["CONVERTER", "convert"]
+if TYPE_CHECKING:
+    from convkit.legalization.target import Finding
+
+__all__ = ["CONVERTER", "check", "convert"]
 
 CONVERTER = Converter(
     name="keras",
@@ -19,6 +25,19 @@ CONVERTER = Converter(
     cost=0.2,
     reason="Keras writes its own graph: nothing is translated",
 )
+
+
+_FOREIGN = Reason("its code is not in the file, or is not executed", "CK101")
+_HINT = "where the model's own classes can be imported, write a SavedModel: model.export('directory'), or convert the live model"
+
+
+def check(request: ConversionRequest) -> list[Finding]:
+    """What the file needs beside Keras: classes of the model's author, and Lambda layers, whose code convkit does not execute."""
+    from convkit import readers
+    from convkit.legalization.target import Finding, Verdict
+
+    needs = readers.inspect(request.source.path).requires
+    return [Finding(need.partition(" (")[0].partition(", because")[0], 1, Verdict.GAP, _FOREIGN, hint=_HINT) for need in needs]
 
 
 def convert(request: ConversionRequest) -> ConversionOutcome:

@@ -24,6 +24,7 @@ _MOVES = frozenset(
         "aten::split_with_sizes_copy",
     )
 )  # fmt: skip
+_CONVOLUTIONS = ("Conv2d", "ConvTranspose2d", "DepthwiseConv2d")
 _BOOKKEEPING = ("executorch_prim::", "aten::sym_size", "aten::_local_scalar_dense")
 """Sizes and jumps: no work on tensors."""
 
@@ -77,7 +78,7 @@ def _node_flops(graph: Graph, node: Node) -> int:
     if not outputs or node.kind in _MOVES:
         return 0
     result = graph.values[outputs[0]].sizes
-    if "Conv" in node.kind:
+    if node.kind in _CONVOLUTIONS:
         window = node["kernel_height"] * node["kernel_width"]
         if node.kind == "ConvTranspose2d":  # every element of the input goes into a window of the output
             return product_flops(graph.values[node["input1_id"]].sizes, window * node["group_output_channels"])

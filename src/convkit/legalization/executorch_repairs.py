@@ -18,10 +18,27 @@ __all__ = ["repaired"]
 
 def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
-    changed = programs.copied(target.legalized(program)[0])
+    ready = target.legalized(program)[0]
+    changed = programs.copied(ready.run_decompositions({}) if _changes_inputs(ready) else ready)
     notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_inputs(changed))
     _blocking_copies(changed)
     return changed, tuple(n for n in notes if n)
+
+
+def _changes_inputs(program: torch.export.ExportedProgram) -> bool:
+    """Whether an operator may change an input in place; a functional program says so in its signature."""
+    import torch
+
+    inputs = set(program.graph_signature.user_inputs)
+    in_place = (n for n in programs.calls(program) if isinstance(n.target, torch._ops.OpOverload) and n.target._schema.is_mutable)
+    return any(_origin(node.all_input_nodes[0]).name in inputs for node in in_place if node.all_input_nodes)
+
+
+def _origin(node: torch.fx.Node) -> torch.fx.Node:
+    """What a chain of operators of one tensor starts from: views share its memory."""
+    while node.op == "call_function" and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return node
 
 
 def _legal_names(program: Any) -> str:

@@ -11,6 +11,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -298,25 +299,49 @@ def _output_specs(
     base = [(n, t) for n, t in loading.named_tensors(outputs, names)]
     shapes: list[list[Dim]] = [list(t.shape) for _, t in base]
     for symbol in dict.fromkeys(d for s in inputs for d in s.dynamic_dims):
-        resized = {s.name: _resized(s, feeds[s.name], symbol) for s in inputs}
-        try:
-            moved = [t for _, t in loading.named_tensors(_run(module, inputs, resized), names)]
-        except ConvkitError:
-            raise
-        except Exception as error:
-            raise InputSpecError(
-                f"the model does not run with another size of dimension {symbol!r}: {one_line(error)}",
-                hint="make that dimension static: give a number for it in --input, or leave out --dynamic",
-            ) from error
-        size, step = _size_of(inputs, feeds, symbol), _size_of(inputs, resized, symbol)
-        for k, ((name, before), after) in enumerate(zip(base, moved, strict=True)):
-            if before.dim() != after.dim():
-                raise ConversionError(f"the rank of output {name!r} depends on dimension {symbol!r}", stage="describe")
-            for axis, (was, now) in enumerate(zip(before.shape, after.shape, strict=True)):
-                if was != now:
-                    shapes[k][axis] = symbol if (was, now) == (size, step) else _new_symbol(name, axis, inputs)
+        size = _size_of(inputs, feeds, symbol)
+        # One more element may vanish in a stride; twice as many may be more than the model takes.
+        moved = {size + 1: _shapes_at(module, inputs, feeds, symbol, 1, base)}
+        with suppress(InputSpecError):
+            moved[2 * size] = _shapes_at(module, inputs, feeds, symbol, size, base)
+        for k, (name, tensor) in enumerate(base):
+            for axis, was in enumerate(tensor.shape):
+                sizes = {given: found[k][axis] for given, found in moved.items()}
+                if any(now != was for now in sizes.values()):
+                    follows = was == size and all(now == given for given, now in sizes.items())
+                    shapes[k][axis] = symbol if follows else _new_symbol(name, axis, inputs)
     for (name, tensor), shape in zip(base, shapes, strict=True):
         yield TensorSpec(name, loading.dtype_name(tensor.dtype), tuple(shape))
+
+
+def _shapes_at(
+    module: Any,
+    inputs: Sequence[TensorSpec],
+    feeds: Mapping[str, np.ndarray],
+    symbol: str,
+    more: int,
+    base: Sequence[tuple[str, Any]],
+) -> list[tuple[int, ...]]:
+    """The shapes of the outputs where a dimension has so many more elements.
+
+    Raises:
+        InputSpecError: The model does not run on these.
+        ConversionError: An output has another number of axes.
+    """
+    resized = {s.name: _resized(s, feeds[s.name], symbol, more) for s in inputs}
+    try:
+        found = loading.named_tensors(_run(module, inputs, resized), [name for name, _ in base])
+    except ConvkitError:
+        raise
+    except Exception as error:
+        raise InputSpecError(
+            f"the model does not run with another size of dimension {symbol!r}: {one_line(error)}",
+            hint="make that dimension static: give a number for it in --input, or leave out --dynamic",
+        ) from error
+    for (name, before), (_, after) in zip(base, found, strict=True):
+        if before.dim() != after.dim():
+            raise ConversionError(f"the rank of output {name!r} depends on dimension {symbol!r}", stage="describe")
+    return [tuple(after.shape) for _, after in found]
 
 
 def _new_symbol(name: str, axis: int, inputs: Sequence[TensorSpec]) -> str:
@@ -325,10 +350,11 @@ def _new_symbol(name: str, axis: int, inputs: Sequence[TensorSpec]) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}_dim{axis}" if any(symbol in t.dynamic_dims for t in inputs) else symbol
 
 
-def _resized(spec: TensorSpec, array: np.ndarray, symbol: str) -> np.ndarray:
+def _resized(spec: TensorSpec, array: np.ndarray, symbol: str, more: int) -> np.ndarray:
+    """The array with its first elements once more along a dimension."""
     for axis, dim in enumerate(spec.shape or ()):
         if dim == symbol:
-            array = np.concatenate([array, np.take(array, [0], axis)], axis)
+            array = np.concatenate([array, np.take(array, range(more), axis)], axis)
     return array
 
 

@@ -31,7 +31,7 @@ def describe_config(config: Any) -> dict[str, Any]:
     notes = []
     if any(layer.get("class_name") == "Lambda" for layer in layers):
         notes.append("contains a Lambda layer: executes code when loaded")
-        requires.append("--trust-pickle, because loading a Lambda layer executes the code in the file")
+        requires.append("Lambda layer (its bytecode, which convkit does not execute)")
     signature = signature_of_config(config)
     if signature is None:
         notes.append("the configuration records no inputs: give them with --input")

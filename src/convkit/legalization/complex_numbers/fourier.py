@@ -94,9 +94,13 @@ def _factored(re: torch.Tensor, im: torch.Tensor | None, forward: bool, rows: in
 
 
 def _waves(rows: Any, columns: Any, period: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin of 2π · row · column / period; the product is reduced in whole numbers, where nothing is rounded."""
+    """cos and sin of 2π · row · column / period; the product is reduced in whole numbers, where nothing is rounded.
+
+    Known sizes are computed in float64: such tables become constants of the program (`convkit.legalization.constants`).
+    """
+    known = all(isinstance(size, int) for size in (rows, columns, period))
     phases = (torch.arange(rows).unsqueeze(1) * torch.arange(columns)) % period
-    angles = phases.to(torch.float64) * (2 * math.pi / period)
+    angles = phases.to(torch.float64 if known else dtype) * (2 * math.pi / period)
     return torch.cos(angles).to(dtype), torch.sin(angles).to(dtype)
 
 

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from convkit.legalization.complex_numbers.pairs import Pair, functions
+from convkit.legalization.constants import fold_tables
 from convkit.legalization.exported_program import calls, copied
 from convkit.legalization.torch.decompositions import by_torch
 
@@ -46,7 +47,9 @@ def _rewritten(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
     _split_weights(changed)
     changed.graph_module.recompile()
     # Tracing runs these functions: what comes out are the operators that they call.
-    return changed.run_decompositions({})
+    traced = changed.run_decompositions({})
+    fold_tables(traced)
+    return traced
 
 
 def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
