@@ -162,15 +162,22 @@ def truncated(editor: Editor, node: NodeProto) -> bool:
 
 
 def half_overflow(editor: Editor, node: NodeProto) -> bool:
-    """Half precision, where values are beyond its range."""
+    """Half precision, where values are beyond its range.
+
+    A format without halves holds them in 32 bits, and would not overflow. By 2^112 the largest half is the largest float32; what
+    stands between that and its inverse keeps optimisers from multiplying both beforehand.
+    """
     if node.op_type not in {"Gemm", "Conv", "MatMul"}:
         return False
-    big, small = np.float32(2e5), np.float32(1 / 2e5)
+    big, small, widening = np.float32(2e5), np.float32(1 / 2e5), np.float32(2.0**112)
     editor.after(
         node,
         ("Mul", {}, [big]),
         ("Cast", {"to": onnx.TensorProto.FLOAT16}),
         ("Cast", {"to": onnx.TensorProto.FLOAT}),
+        ("Mul", {}, [widening]),
+        ("Neg", {}),
+        ("Mul", {}, [-1 / widening]),
         ("Mul", {}, [small]),
     )
     return True

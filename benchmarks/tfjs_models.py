@@ -103,7 +103,6 @@ MODELS = (
     Model("esrgan-slim-x4", _UPSCALERS[1], "models/x4"),
     Model("esrgan-medium-x2", _UPSCALERS[2], "models/x2"),
     Model("esrgan-medium-x8", _UPSCALERS[2], "models/x8"),
-    Model("esrgan-legacy-gans", _UPSCALERS[3], "models/gans"),
     Model("esrgan-legacy-psnr", _UPSCALERS[3], "models/psnr-small"),
     Model("esrgan-legacy-x3", _UPSCALERS[3], "models/div2k/x3"),
     Model("esrgan-thick-x4", _UPSCALERS[4], "models/x4"),

@@ -49,7 +49,7 @@ def check(request: ConversionRequest) -> list[Finding]:
     from convkit.legalization.torch import targets
     from convkit.loading import pytorch as loading
 
-    program = loading.exported_program(request.source)
+    program = target.settled(loading.exported_program(request.source))
     gaps: dict[torch.fx.Node, str] = {}
     # A decomposition that fails is no verdict on an operator: the conversion says why.
     with contextlib.suppress(Exception):
@@ -83,7 +83,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         source = loading.exported_program(request.source)
         examples = _examples(request, source)
         sizes = {} if examples is None else _sizes(signature, examples)
-        program, repairs = repaired(source)
+        program, repairs = repaired(target.settled(source))
         names = _symbols(program, signature)
         with target.isolated(program):
             bounds = target.bound(program, names, limit, sizes)
@@ -157,7 +157,7 @@ def _refuse_gaps(program: torch.export.ExportedProgram) -> None:
 
     gaps = ""
     with contextlib.suppress(Exception):
-        gaps = programs.told(target.unsupported(program))
+        gaps = programs.told(target.unsupported(target.settled(program)))
     if gaps:
         raise ConversionError(
             f"ExecuTorch has no kernel for {gaps}",

@@ -26,6 +26,10 @@ __all__ = ["DataDependentError", "Host", "evaluate", "is_shape_like", "maximum",
 _LARGEST = 4096
 """Elements up to which an array is computed at once; larger ones are weights, left to the framework."""
 
+_MOST_SYMBOLIC = 32
+"""Elements up to which an array is computed with symbolic ints, one by one: no tensor has more dimensions, and what is longer is
+compared with a size, but states none."""
+
 
 class DataDependentError(Exception):
     """A value that must be known while tracing is computed from the model's inputs."""
@@ -91,6 +95,8 @@ def evaluate(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[H
     """
     if not any(v is not None and v.is_symbolic for v in values):
         return _numbers(node, opset, values)
+    if any(v is not None and v.array.size > _MOST_SYMBOLIC for v in values):
+        return None
     operation = _SYMBOLIC.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if operation is None:
         raise DataDependentError(f"{node.op_type} of a dynamic size")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from convkit.legalization import exported_program as programs
@@ -15,9 +15,10 @@ from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "legalized", "target", "unsupported"]
+__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "legalized", "settled", "target", "unsupported"]
 
 _kept: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
+_settled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 # Their kernels exist. The first gives its result in another dimension order than it promises, the second takes other windows
 # than torch where the last ones are cut off (executorch 1.4.1).
@@ -95,6 +96,21 @@ _UNBOUNDED = (1 << 63) - 1
 _PLACED_BY_DATA = frozenset({"aten.tensor_split.tensor_indices_or_sections"})
 _UNPLACED = Reason("where its results begin depends on the data, which the compiler cannot trace", "CK105")
 _UNPLANNED = Reason("how large its result is depends on the data, and ExecuTorch plans its memory ahead", "CK105")
+
+
+def settled(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with what is known of the sizes that its data tell, which the compiler needs and does not find itself.
+
+    The result is kept as long as the program is.
+    """
+    from convkit.legalization.torch import permutations, value_ranges
+
+    if program in _settled:
+        return cast("torch.export.ExportedProgram", _settled[program])
+    found = value_ranges.settled(permutations.without_undone(program))
+    if found is not program:  # a value that holds its key would be kept for ever
+        _settled[program] = found
+    return found
 
 
 def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:

@@ -27,10 +27,10 @@ def sort(x: torch.Tensor, *arguments: Any, stable: bool | None = None, dim: int 
 
     if arguments:  # aten.sort.default takes them by position, aten.sort.stable by name
         dim, descending = arguments[0], arguments[1] if len(arguments) > 1 else descending
-    if x.dim() == 0 or not isinstance(x.shape[dim], int):
+    if x.dim() == 0:
         return NotImplemented
     size = x.shape[dim]
-    if size > _RANKED:
+    if not isinstance(size, int) or size > _RANKED:
         return x.topk(size, dim, largest=descending, sorted=True)
     last = x.transpose(dim, -1)
     mine, others = last.unsqueeze(-1), last.unsqueeze(-2)

@@ -25,7 +25,27 @@ def slice_attributes(x, *, starts, ends, axes=None):
 
 @operator("Slice", since=10)
 def slice_inputs(x, starts: Value, ends: Value, axes: Known | None = None, steps: Known | None = None):
-    return _slice(x, _numbers(starts, None), _numbers(ends, None), axes, steps)
+    is_forwards = steps is None or all(int(step) > 0 for step in steps)
+    places = _places if is_forwards else lambda value, *_: _numbers(value, None)
+    return _slice(x, places(starts, x, axes), places(ends, x, axes), axes, steps)
+
+
+def _places(value, x, axes):
+    """Where slices begin or end; those that only the data tell counted from the front and within the axis.
+
+    A compiler cannot trace what may be counted from behind, and has no bound for what may be beyond the end.
+    """
+    known = known_sizes(value)
+    if known is not None:
+        return known
+    places = []
+    for position, number in enumerate(value.reshape(-1).unbind()):
+        length = x.shape[position if axes is None else int(axes[position]) % x.dim()]
+        most = torch.ops.aten.scalar_tensor.default(length, dtype=number.dtype)
+        [place] = unbacked(torch.where(number < 0, number + most, number).clamp(min=0).minimum(most))
+        torch._check(place <= length)
+        places.append(place)
+    return places
 
 
 def _numbers(value, smallest):
