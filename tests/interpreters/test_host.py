@@ -48,6 +48,18 @@ def test_a_symbol_stays_a_symbol() -> None:
     assert computed("ScatterND", [N, 3], [[1]], [N]) == [N, N]
 
 
+def test_a_size_as_a_float_is_computed_exactly() -> None:
+    real = Host(np.array([N, 3], object), np.dtype(np.float32))
+    numbers = Host.of([2.0, 2.0], np.float32)
+    for operator, wanted in (("Mul", [2 * N, 6]), ("Div", [N / 2, 1.5]), ("Sub", [N - 2, 1])):
+        results = evaluate(node(operator, 2), 18, [real, numbers])
+        assert results is not None
+        assert results[0].array.tolist() == wanted
+    results = evaluate(node("Cast", 1, to=1), 18, [Host.of([N, 3])])
+    assert results is not None
+    assert results[0].array.tolist() == [N, 3]
+
+
 def test_equal_parts_of_a_shape() -> None:
     split = ir.node("Split", [ir.Value(name="x")], num_outputs=2)
     results = evaluate(split, 18, [Host.of([N, 3, 8, 2])])

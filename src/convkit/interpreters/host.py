@@ -21,7 +21,7 @@ from convkit.legalization.codes import Reason
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-__all__ = ["DataDependentError", "Host", "evaluate", "is_shape_like", "maximum", "minimum", "register_symbol"]
+__all__ = ["DataDependentError", "Host", "evaluate", "is_shape_like", "maximum", "minimum", "register_symbol", "whole_if_equal"]
 
 _LARGEST = 4096
 """Elements up to which an array is computed at once; larger ones are weights, left to the framework."""
@@ -97,16 +97,30 @@ def evaluate(node: ir.Node, opset: int, values: Sequence[Host | None]) -> list[H
         return _numbers(node, opset, values)
     if any(v is not None and v.array.size > _MOST_SYMBOLIC for v in values):
         return None
-    operation = _SYMBOLIC.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    is_real = any(v is not None and v.dtype.kind == "f" for v in values)
+    operation = _of_sizes(node.op_type, is_real) if node.domain in ("", "ai.onnx") else None
     if operation is None:
         raise DataDependentError(f"{node.op_type} of a dynamic size")
-    # The arguments come as object arrays, so that numpy applies Python's own operators.
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     attributes.setdefault("num_outputs", len(node.outputs))  # Split says it since opset 18
-    result = operation([None if v is None else v.array.astype(object) for v in values], attributes)
+    result = operation([None if v is None else _exact(v) for v in values], attributes)
     results = result if isinstance(result, list) else [result]
     declared = [_declared(output, values) for output in node.outputs]
     return [Host.of(array, dtype) for array, dtype in zip(results, declared, strict=False)]
+
+
+def _exact(value: Host) -> np.ndarray:
+    """The elements as objects, so that numpy applies Python's own operators.
+
+    Whole numbers are integers, those of floats too: frameworks know more of a size than of its float, and compute it exactly.
+    """
+    elements = value.array.astype(object)
+    return _elementwise(whole_if_equal)([elements], {}) if value.dtype.kind == "f" else elements
+
+
+def whole_if_equal(number: Any) -> Any:
+    """The integer of a number, where it is one; anything else as it is."""
+    return int(number) if isinstance(number, (float, np.floating)) and float(number).is_integer() else number
 
 
 def _declared(output: ir.Value, values: Sequence[Host | None]) -> np.dtype[Any]:
@@ -325,11 +339,19 @@ def _cast(inputs: _Inputs, attributes: _Attributes) -> np.ndarray:
     if dtype.kind in "iu":
         return _elementwise(lambda v: v if _is_whole(v) else int(v) if _is_number(v) else math.trunc(v))(inputs, {})
     if dtype.kind == "f":
-        return _elementwise(lambda v: float(v) if _is_number(v) else v * 1.0)(inputs, {})
+        return np.asarray(inputs[0])  # see `_exact`
     raise DataDependentError("a cast of a dynamic size to a truth value")
 
 
-_SYMBOLIC: dict[str, Callable[[_Inputs, _Attributes], Any]] = {
+_Operation = Callable[[_Inputs, _Attributes], Any]
+
+
+def _of_sizes(operator: str, is_real: bool) -> _Operation | None:
+    """How an operator is computed of sizes, or of floats that were sizes; None where it needs their numbers."""
+    return _elementwise(lambda a, b: a / b) if is_real and operator == "Div" else _SYMBOLIC.get(operator)
+
+
+_SYMBOLIC: dict[str, _Operation] = {
     "Abs": _elementwise(lambda a: a),  # sizes are not negative
     "Add": _elementwise(lambda a, b: a + b),
     "Cast": _cast,

@@ -198,7 +198,7 @@ class TensorFlowBackend:
     def tensor(self, host: Host) -> tf.Tensor:
         if not host.is_symbolic:
             return tf.constant(host.array)
-        parts = [size.tensor if isinstance(size, Size) else tf.constant(size, tf.int32) for size in host.array.flat]
+        parts = [size.tensor if isinstance(size, Size) else _number(size) for size in host.array.flat]
         kind = tf.float32 if any(p.dtype.is_floating for p in parts) else tf.int32
         stacked = tf.reshape(tf.stack([tf.cast(p, kind) for p in parts]), host.array.shape)
         return tf.cast(stacked, host.dtype)
@@ -238,6 +238,10 @@ def _called(handler: Handler, arguments: list[Any], attributes: dict[str, Any]) 
             raise
         wider = [tf.cast(a, _WIDER[own]) if isinstance(a, tf.Tensor) and a.dtype == own else a for a in arguments]
         return handler.function(*wider, **attributes)
+
+
+def _number(value: Any) -> tf.Tensor:
+    return tf.constant(value, tf.float32 if isinstance(value, float) else tf.int32)
 
 
 def tensorflow_dtype(dtype: ir.DataType | int) -> tf.DType:

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import torch
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from convkit.interpreters.host import Host
+from convkit.interpreters.host import Host, whole_if_equal
 from convkit.interpreters.operators import UnsupportedError, Value
 from convkit.interpreters.pytorch.backend import as_tensor, torch_dtype
 from convkit.interpreters.pytorch.sizes import declared_shape, sizes, unbacked
@@ -40,11 +41,12 @@ def arange(start: Value, limit: Value, delta: Value, *, stash_type=1, node):
     dtype = torch_dtype(node.inputs[0].dtype)
     numbers = [_number(v) for v in (start, limit, delta)]
     if all(n is not None for n in numbers):
-        first, last, step = numbers
+        first, last, step = map(whole_if_equal, numbers)
         if all(isinstance(n, (int, float)) for n in numbers):
             count = max(0, math.ceil((last - first) / step))
             return (first + torch.arange(count, dtype=dtype) * step).to(dtype)
-        return torch.arange(first, torch.sym_max(first, last) if _is_positive(step) else last, step, dtype=dtype)
+        rises = _is_positive(step) and not statically_known_true(last >= first)
+        return torch.arange(first, torch.sym_max(first, last) if rises else last, step, dtype=dtype)
     first, last, step = (_scalar(v, dtype) for v in (start, limit, delta))
     declared = declared_shape(node)
     if declared is not None:
