@@ -422,3 +422,18 @@ def test_operators_that_another_package_registers_are_named(tmp_path: Path) -> N
             foreign.writestr(name, own.read(name).replace(b"torch.ops.aten.sin.default", b"torch.ops.another.sin.default"))
     with pytest.raises(UnreadableModelError, match=r"uses another\.sin\.default, which torch does not know"):
         loading.exported_program(Artifact(Variant.EXPORTED_PROGRAM, tmp_path / "foreign.pt2"))
+
+
+def test_a_traced_program_with_branches_is_read_anew(tmp_path):
+    """As it was traced torch decomposes its graphs into what no compiler takes; as it was written it does not."""
+
+    class Chosen(torch.nn.Module):
+        def forward(self, x):
+            return torch.cond(x.sum() > 0, lambda y: (y + 1,), lambda y: (y * 2,), (x,))
+
+    for name, module in (("branches", Chosen()), ("plain", torch.nn.Linear(3, 3))):
+        traced = torch.export.export(module, (torch.ones(3),))
+        artifact = Artifact(Variant.EXPORTED_PROGRAM, tmp_path / f"{name}.pt2")
+        torch.export.save(traced, artifact.path)
+        loading.remember_traced(artifact, traced)
+        assert (loading.exported_program(artifact) is traced) is (name == "plain")

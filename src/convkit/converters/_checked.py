@@ -114,7 +114,7 @@ def remember_program(request: ConversionRequest, made: Made) -> None:
     from convkit.formats import Variant
     from convkit.loading import pytorch as loading
 
-    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), made.kept)
+    loading.remember_traced(Artifact(Variant.EXPORTED_PROGRAM, request.output), made.kept)
 
 
 def _key(request: ConversionRequest) -> tuple[Any, ...]:

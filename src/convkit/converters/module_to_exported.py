@@ -33,5 +33,5 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     module = loading.model(request.source)
     program = pytorch_capture.export(module, request.signature, load_arrays(request.examples))
     pytorch_capture.save(program, request.signature, request.output)
-    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
+    loading.remember_traced(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
     return ConversionOutcome(pytorch_capture.limits(program, request.signature))

@@ -54,7 +54,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ) from error
     program = pytorch_capture.export(converted, request.signature, feeds)
     pytorch_capture.save(program, request.signature, request.output)
-    loading.remember(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
+    loading.remember_traced(Artifact(Variant.EXPORTED_PROGRAM, request.output), program)
     notes = pytorch_capture.limits(program, request.signature)
     return ConversionOutcome((*notes, *loading.trace_notes(request.source)))
 

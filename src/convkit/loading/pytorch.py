@@ -34,6 +34,7 @@ __all__ = [
     "model",
     "named_tensors",
     "remember",
+    "remember_traced",
     "root_module",
     "to_numpy",
     "to_torch",
@@ -69,6 +70,19 @@ def _keep(key: tuple[Any, ...], loaded: Any) -> Any:
 def remember(artifact: Artifact, loaded: Any) -> None:
     """Keeps what is in memory already, so that the next step of a route does not read its file again."""
     _keep(_key(artifact), loaded)
+
+
+def remember_traced(artifact: Artifact, program: torch.export.ExportedProgram) -> None:
+    """Keeps a program that was traced in this process, if it is what its file holds.
+
+    One with branches or loops is read anew: while torch decomposes their graphs as they were traced, it makes constants that no
+    signature names, and sums of sizes that no compiler knows (torch 2.13).
+    """
+    import torch
+
+    graphs = [module for module in program.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
+    if len(graphs) == 1:
+        remember(artifact, program)
 
 
 def exported_program(artifact: Artifact) -> torch.export.ExportedProgram:
