@@ -107,6 +107,23 @@ def test_branches_of_unequal_rank_are_refused() -> None:
         nodes.pytorch(model, {"x": _X})
 
 
+@pytest.mark.parametrize("x", (_X, -abs(_X)))
+def test_a_single_element_gets_the_axes_of_the_other_branch(x: np.ndarray) -> None:
+    """A counter that one branch sets and the other raises, as paddle writes it: the file declares no axes, and one has one."""
+    _check(
+        """g (float[4,3] x) => (float[3] y) <float zero = {0}, float[1] one = {1}> {
+            largest = ReduceMax <keepdims = 0> (x)
+            c = Greater(largest, zero)
+            count = If (c) <
+                then_branch = t () => (float a) { a = Constant <value = float {5}> () },
+                else_branch = e () => (float b) { b = Add(one, one) }>
+            row = ReduceMax <axes = [0], keepdims = 0> (x)
+            y = Mul(row, count)
+        }""",
+        x=x,
+    )
+
+
 _SUMS = """b (int64 i, bool before, float[3] h) => (bool after, float[3] h2, float[3] r) {
     after = Identity(before) row = Gather(x, i) h2 = Add(h, row) r = Identity(h2) }"""
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import onnx_nodes as nodes
 import pytest
+import torch
+from onnx import TensorProto, helper
 
+from convkit.interpreters.pytorch.importer import OnnxModule
+from convkit.legalization.onnx import preparation
+from convkit.loading import pytorch_capture
+from convkit.signature import Signature, TensorSpec
 from interpreters.pytorch.operators.operator_checks import agrees, floats, ints
 
 _TWO = {"x": {0: "n", 1: "m"}}
@@ -48,6 +55,24 @@ def test_squeeze_and_unsqueeze(opset: int) -> None:
 def test_squeeze_of_a_dynamic_size() -> None:
     """One at run time, though not in the signature."""
     agrees("Squeeze", {"x": floats(1, 3)}, {"axes": ints(0)}, dynamic={"x": {1: "n"}})
+
+
+def test_squeeze_without_axes_takes_what_the_file_declares() -> None:
+    """A batch that the file's outputs have no axis for is 1; another fails, in place of a wrong result."""
+    graph = helper.make_graph(
+        [helper.make_node("Squeeze", ["x"], ["s"]), helper.make_node("Sigmoid", ["s"], ["y"])],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    feeds = {"x": floats(1, 1, 4)}
+    signature = Signature((TensorSpec("x", "float32", ("batch", 1, 4)),), (TensorSpec("y", "float32", ("n",)),))
+    module = OnnxModule(preparation.prepared(ir.from_proto(model))).eval()
+    program = pytorch_capture.export(module, signature, feeds, free=True).module()
+    nodes.assert_agree([program(torch.from_numpy(feeds["x"]))[0].numpy()], nodes.onnx_runtime(model, feeds))
+    with pytest.raises(RuntimeError):
+        program(torch.zeros(2, 1, 4))
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

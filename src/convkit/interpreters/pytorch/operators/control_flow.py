@@ -6,12 +6,16 @@ A condition or a trip count that is known while tracing leaves no control flow; 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import onnx_ir as ir
 import torch
+from torch._guards import detect_fake_mode
 from torch._higher_order_ops.cond import cond_op
 from torch._higher_order_ops.scan import scan_op
 from torch._higher_order_ops.while_loop import while_loop_op
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from convkit.interpreters.host import Host, minimum
@@ -45,9 +49,33 @@ def if_(condition: Value, *, then_branch, else_branch):
     if reason := _unequal(then_branch.graph, else_branch.graph):
         raise UnsupportedError(f"the branches of a condition on data {reason}")
     operands, functions = closed([then_branch, else_branch])
-    branches = [lambda *given, call=call: tuple(owned(call((), given), given)) for call in functions]
+    axes = _common_axes(functions, operands)
+    branches = [lambda *given, call=call: tuple(owned(_of_axes(call((), given), axes), given)) for call in functions]
     predicate = condition.reshape(()) if known is None else known
     return tuple(cond_op(predicate, *branches, tuple(operands)))
+
+
+def _common_axes(functions, operands):
+    """How many axes every result gets, for torch's conditional wants the same of both branches.
+
+    A single element gets those of the other branch's: its value is the same. What the graphs declare is not always so.
+    """
+    mode = detect_fake_mode(operands)
+    symbols = nullcontext() if mode is None or mode.shape_env is None else mode.shape_env.ignore_fresh_unbacked_symbols()
+    with disable_proxy_modes_tracing(), symbols:
+        pairs = list(zip(*(call((), operands) for call in functions), strict=True))
+    for one, other in pairs:
+        if one.dim() != other.dim() and not (_is_single(one) and _is_single(other)):
+            raise UnsupportedError(f"the branches of a condition on data return {one.dim()} and {other.dim()} axes")
+    return [max(one.dim(), other.dim()) for one, other in pairs]
+
+
+def _is_single(tensor):
+    return all(isinstance(size, int) and size == 1 for size in tensor.shape)
+
+
+def _of_axes(results, axes):
+    return [r.reshape([1] * count) if r.dim() != count else r for r, count in zip(results, axes, strict=True)]
 
 
 def _decided(condition, then_branch, else_branch):

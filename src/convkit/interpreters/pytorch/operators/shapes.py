@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from convkit.interpreters.declared import declared_rank, squeezed_axes
 from convkit.interpreters.host import Host
 from convkit.interpreters.operators import Sizes, UnsupportedError, Value
 from convkit.interpreters.pytorch.sizes import known_sizes, product, sizes
@@ -59,11 +60,13 @@ def squeeze_attribute(x, *, axes=None, node):
 
 @operator("Squeeze", since=13)
 def squeeze(x, axes: Sizes | None = None, *, node):
+    """Without axes the declared rank of the result tells which dynamic sizes are 1, where it can. Other sizes fail."""
     if axes is None:
-        axes = [axis for axis, s in enumerate(x.shape) if _is(s, 1)]
-        declared = node.outputs[0].shape
-        if any(not isinstance(s, int) for s in x.shape) and (declared is None or len(declared) != x.dim() - len(axes)):
+        axes = squeezed_axes([s if isinstance(s, int) else None for s in x.shape], declared_rank(node.outputs[0]))
+        if axes is None:
             raise UnsupportedError("without axes it also takes away a dynamic dimension of size 1; make that one static")
+        if any(not isinstance(x.shape[axis], int) for axis in axes):
+            return torch.reshape(x, [size for axis, size in enumerate(x.shape) if axis not in axes])
     for axis in sorted((int(axis) % x.dim() for axis in axes), reverse=True):
         # torch keeps an axis of another size without a word; `select` also serves a symbolic one.
         x = torch.squeeze(x, axis) if _is(x.shape[axis], 1) else torch.select(x, axis, 0)
