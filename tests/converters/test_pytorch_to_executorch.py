@@ -130,6 +130,31 @@ def test_a_dimension_that_the_compiler_makes_static_is_an_error(tmp_path: Path, 
     models.assert_agrees(module, signature, session(tmp_path / "m.pte", signature))
 
 
+def test_a_scan_carries_and_stacks_what_has_a_dynamic_size(tmp_path: Path) -> None:
+    from torch._higher_order_ops.scan import scan
+
+    class Recurrent(nn.Module):
+        def forward(self, state: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            def step(state: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                state = torch.tanh(state + x)
+                return state, state * 2
+
+            last, rows = scan(step, state, x)
+            return last, rows
+
+    inputs = [parse_spec("state:float32[batch,4]"), parse_spec("x:float32[steps,batch,4]")]
+    outputs = [parse_spec("last:float32[batch,4]"), parse_spec("rows:float32[steps,batch,4]")]
+    signature = Signature(tuple(inputs), tuple(outputs))
+    source = models.saved(Recurrent(), signature, tmp_path / "m.pt2")
+    converted(source, tmp_path / "m.pte")
+    runner = session(tmp_path / "m.pte", signature)
+    for batch, steps in ((3, 5), (1, 2), (7, 1), (2, 9)):
+        feeds = {"state": np.random.rand(batch, 4).astype("f"), "x": np.random.rand(steps, batch, 4).astype("f")}
+        wanted = Recurrent()(*(torch.from_numpy(v) for v in feeds.values()))
+        for name, tensor in zip(("last", "rows"), wanted, strict=True):
+            np.testing.assert_allclose(runner.run(feeds)[name], tensor.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_the_upper_bound_is_the_option_s_and_the_source_keeps_its_own(tmp_path: Path) -> None:
     module, signature = models.build("difference")
     source = models.saved(module, signature, tmp_path / "m.pt2")

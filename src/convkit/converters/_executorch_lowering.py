@@ -88,11 +88,13 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
     from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
 
+    from convkit.converters._executorch_scans import resized_scans
+    from convkit.legalization import executorch_sizes
     from convkit.legalization.exported_program import stable_operator_sets
 
     # Its validity checks are off because they fix dynamic dimensions (`fixed_dimensions`). What they look for, convkit finds
     # itself: operators without kernel before, and whether the file runs after.
-    with torch.no_grad(), stable_operator_sets(), _relevant_patterns():
+    with torch.no_grad(), stable_operator_sets(), executorch_sizes.accepted_sums(), _relevant_patterns(), resized_scans():
         edge = to_edge_transform_and_lower(
             program,
             partitioner=list(partitioners),
@@ -102,8 +104,8 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
         # Without it a buffer that the program replaces starts as zeros, whatever its value was.
         signature = edge.exported_program().graph_signature
         states = [name for name, buffer in signature.inputs_to_buffers.items() if buffer in signature.buffers_to_mutate.values()]
-        config = ExecutorchBackendConfig(passes=[InitializedMutableBufferPass(states)]) if states else None
-        return edge.to_executorch(config)
+        passes = [executorch_sizes.write_out, *([InitializedMutableBufferPass(states)] if states else [])]
+        return edge.to_executorch(ExecutorchBackendConfig(passes=passes))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from convkit.signature import Signature
 
 _BACKEND = Option("backend", 'what runs the heavy operators: "xnnpack", or "portable" for none', "xnnpack")
-_UPPER_BOUND = Option("upper_bound", "the largest size of dynamic dimensions; by default 64, or the example's if larger")
+_UPPER_BOUND = Option("upper_bound", "the largest size of dynamic dimensions; by default up to four times the example's")
 
 CONVERTER = Converter(
     name="executorch",
@@ -67,6 +67,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     """
     from convkit.converters import _executorch_lowering as lowering
     from convkit.legalization import executorch as target
+    from convkit.legalization import executorch_bounds
     from convkit.legalization import exported_program as programs
     from convkit.legalization.executorch_repairs import repaired
     from convkit.loading import pytorch as loading
@@ -85,10 +86,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         sizes = {} if examples is None else _sizes(signature, examples)
         program, repairs = repaired(target.settled(source))
         names = _symbols(program, signature)
-        with target.isolated(program):
-            bounds = target.bound(program, names, limit, sizes)
+        with executorch_bounds.isolated(program):
+            bounds = executorch_bounds.bound(program, names, limit, sizes)
             compiled = lowering.compiled(program, partitioners, methods)
-            fixed = target.fixed_dimensions(program, names)
+            fixed = executorch_bounds.fixed_dimensions(program, names)
         if fixed:
             _reload(request)  # the compiler has written the numbers into what the source shares
             raise _failure(f"ExecuTorch's compiler made the dynamic dimension {', '.join(fixed)} static")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
+from convkit.legalization import executorch_sizes
 from convkit.legalization import exported_program as programs
 from convkit.legalization.codes import Reason
 from convkit.legalization.torch.targets import TorchTarget, needed, written_out
@@ -15,7 +15,7 @@ from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["bound", "fixed_dimensions", "isolated", "kernels", "legalized", "settled", "target", "unsupported"]
+__all__ = ["kernels", "legalized", "settled", "target", "unsupported"]
 
 _kept: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
 _settled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -119,7 +119,8 @@ def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, st
 
     Operators that the XNNPACK delegate may take are not among them.
     """
-    found = {node: reason for node in programs.calls(program) if (reason := _refusal_of_values(node))}
+    refusals = (_refusal_of_values, executorch_sizes.refusal)
+    found = {node: reason for node in programs.calls(program) for refusal in refusals if (reason := refusal(node))}
     return found | dict.fromkeys(legalized(program)[1], NO_KERNEL) | programs.random_nodes(program)
 
 
@@ -169,17 +170,26 @@ def _is_by_error_function(x: torch.Tensor, *, approximate: str = "none") -> bool
     return approximate == "none"
 
 
+def _is_of_floats(x: torch.Tensor, other: Any) -> bool:
+    import torch
+
+    return bool(torch.result_type(x, other).is_floating_point)
+
+
 def _is_in_evaluation(*args: Any, **__: Any) -> bool:
     return not args[5]
 
 
 # Kernels that take some dtypes only, and fail at run time with the rest (error 0x12); and a GELU that XNNPACK computes by the
-# error function whichever it is (executorch 1.4.1); and batch norms by the statistics of the batch, which have none.
+# error function whichever it is (executorch 1.4.1); and batch norms by the statistics of the batch, which have none. The
+# remainder of whole numbers has the dividend's sign there, as C's has.
 _FORMS: Mapping[str, Callable[..., bool]] = {
     "aten._log_softmax.default": _is_not_double,
     "aten.batch_norm.default": _is_in_evaluation,
     "aten.gather.default": _has_wide_index,
     "aten.gelu.default": _is_by_error_function,
+    "aten.remainder.Scalar": _is_of_floats,
+    "aten.remainder.Tensor": _is_of_floats,
 }
 
 
@@ -266,96 +276,3 @@ def _has_kernel(operator: torch._ops.OpOverload, delegated: frozenset[str]) -> b
         # No out variant: the compiler knows the core operators of that kind, and no others.
         return operator.namespace == "aten" and torch.Tag.core in operator.tags
     return name in kernels()
-
-
-@contextmanager
-def isolated(program: torch.export.ExportedProgram) -> Iterator[None]:
-    """Puts back what is known of the program's dimensions, which its copies and its source share, after a lowering."""
-    environment = _shape_environment(program)
-    if environment is None:
-        yield
-        return
-    tables = [environment.var_to_range, environment.replacements]
-    before = [dict(table) for table in tables]
-    try:
-        yield
-    finally:
-        for table, saved in zip(tables, before, strict=True):
-            table.clear()
-            table.update(saved)
-        environment._update_version_counter()
-
-
-def bound(
-    program: torch.export.ExportedProgram, names: Mapping[str, str], limit: int | None, sizes: Mapping[str, int]
-) -> tuple[str, ...]:
-    """Gives every unbounded dimension of the program an upper bound, because ExecuTorch plans its memory ahead of time.
-
-    To be called in `isolated`.
-
-    Args:
-        names: The program's symbols → the signature's.
-        limit: The bound; None for 64, or the example's size where that is larger.
-        sizes: The signature's symbols → sizes in the user's examples.
-
-    Returns:
-        What was assumed, one sentence per dimension.
-    """
-    from torch.utils._sympy.numbers import int_oo
-    from torch.utils._sympy.value_ranges import ValueRanges
-
-    environment = _shape_environment(program)
-    notes = []
-    for symbol, allowed in _ranges(program).items():
-        bounded = allowed.upper is not int_oo and int(allowed.upper) < 1 << 31
-        if environment is None or (bounded and limit is None) or allowed.lower == -int_oo:
-            continue  # what may be negative is a number that is computed, and no size
-        name = names.get(str(symbol), str(symbol))
-        highest = max(int(allowed.lower), limit or max(64, _example_size(environment, symbol), sizes.get(name, 0)))
-        if bounded:
-            highest = min(highest, int(allowed.upper))
-        program._range_constraints[symbol] = environment.var_to_range[symbol] = ValueRanges(allowed.lower, highest)
-        notes.append(f"{name}: at most {highest}, memory is planned ahead; --option upper_bound=N for another")
-    if environment is not None:
-        environment._update_version_counter()
-    return tuple(notes)
-
-
-def fixed_dimensions(program: torch.export.ExportedProgram, names: Mapping[str, str]) -> list[str]:
-    """The dynamic dimensions that the compiler has replaced by a number since the program was copied.
-
-    Its own verifier does so: it runs operators with example sizes (exir/verification/arg_validator.py), and
-    `split_with_sizes_copy` makes a symbol an integer. Nothing is said, and the file then takes that one size only.
-    """
-    environment = _shape_environment(program)
-    if environment is None:
-        return []
-    return [
-        names.get(str(symbol), str(symbol))
-        for symbol in _ranges(program)
-        if getattr(environment.replacements.get(symbol), "is_number", False)
-    ]
-
-
-def _ranges(program: Any) -> dict[Any, Any]:
-    return {s: r for s, r in program._range_constraints.items() if getattr(s, "is_Symbol", False)}
-
-
-def _shape_environment(program: Any) -> Any:
-    import torch
-
-    for node in program.graph.nodes:
-        value = node.meta.get("val")
-        if isinstance(value, torch.Tensor):
-            for size in value.shape:
-                if isinstance(size, torch.SymInt):
-                    return size.node.shape_env
-    return None
-
-
-def _example_size(environment: Any, symbol: Any) -> int:
-    sizes = getattr(environment, "backed_var_to_val", None) or getattr(environment, "var_to_val", {})
-    try:
-        return int(sizes.get(symbol, 0))
-    except (TypeError, ValueError):
-        return 0

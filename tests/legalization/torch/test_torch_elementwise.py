@@ -117,3 +117,11 @@ def test_others(name: str, arguments: list[Any], named: dict[str, Any]) -> None:
 def test_every_decomposition_is_of_an_operator_that_torch_has() -> None:
     for name in registered():
         assert isinstance(operator(name.removeprefix("aten.")), torch._ops.OpOverload)
+
+
+@pytest.mark.parametrize("divisor", [5, -5])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int8])
+def test_the_remainder_of_whole_numbers_has_the_divisor_s_sign(divisor: int, dtype: torch.dtype) -> None:
+    x = torch.arange(-11, 12).to(dtype)
+    assert_decomposition("remainder.Scalar", [x, divisor], rtol=0, atol=0)
+    assert_decomposition("remainder.Tensor", [x, torch.full_like(x, divisor)], rtol=0, atol=0)

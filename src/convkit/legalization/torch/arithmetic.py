@@ -63,6 +63,19 @@ def _floor_divided(x: torch.Tensor, other: Any) -> Any:
     return torch.where(other == 0, x / other, whole)
 
 
+@decomposes("remainder.Scalar", "remainder.Tensor", reason="the remainder of C, moved by a divisor where the signs differ")
+def remainder(x: torch.Tensor, other: Any) -> Any:
+    """What remains of whole numbers, with the divisor's sign, as Python's % has it."""
+    import torch
+
+    dtype = torch.result_type(x, other)
+    if dtype.is_floating_point:
+        return NotImplemented
+    divisor = other if isinstance(other, torch.Tensor) else torch.scalar_tensor(other, dtype=dtype)
+    rest = torch.fmod(x, divisor)
+    return torch.where((rest != 0) & ((rest < 0) != (divisor < 0)), rest + divisor, rest)
+
+
 @decomposes("logical_xor.default", reason="whether the two differ")
 def logical_xor(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Whether exactly one of the two is not zero."""
