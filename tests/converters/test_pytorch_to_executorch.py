@@ -155,6 +155,25 @@ def test_a_scan_carries_and_stacks_what_has_a_dynamic_size(tmp_path: Path) -> No
             np.testing.assert_allclose(runner.run(feeds)[name], tensor.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_a_scan_looks_at_what_it_carries(tmp_path: Path) -> None:
+    """A counter that picks a row: reshaped to an index, it is still the counter."""
+    from torch._higher_order_ops.scan import scan
+
+    class Picking(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            def step(count: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+                return count + 1, row + 10 * x.index_select(0, count.reshape(1)).squeeze(0)
+
+            _, rows = scan(step, torch.zeros((), dtype=torch.int64), x.flip(0))
+            return rows
+
+    signature = Signature((parse_spec("x:float32[steps,4]"),), (parse_spec("rows:float32[steps,4]"),))
+    converted(models.saved(Picking(), signature, tmp_path / "m.pt2"), tmp_path / "m.pte")
+    x = np.random.rand(6, 4).astype("f")
+    got = session(tmp_path / "m.pte", signature).run({"x": x})["rows"]
+    np.testing.assert_allclose(got, Picking()(torch.from_numpy(x)).numpy(), rtol=1e-5)
+
+
 def test_the_upper_bound_is_the_option_s_and_the_source_keeps_its_own(tmp_path: Path) -> None:
     module, signature = models.build("difference")
     source = models.saved(module, signature, tmp_path / "m.pt2")

@@ -90,7 +90,7 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
 
     from convkit.converters._executorch_scans import resized_scans
     from convkit.legalization import executorch_sizes
-    from convkit.legalization.exported_program import stable_operator_sets
+    from convkit.legalization.exported_program import has_bodies, stable_operator_sets
 
     # Its validity checks are off because they fix dynamic dimensions (`fixed_dimensions`). What they look for, convkit finds
     # itself: operators without kernel before, and whether the file runs after.
@@ -105,7 +105,8 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
         signature = edge.exported_program().graph_signature
         states = [name for name, buffer in signature.inputs_to_buffers.items() if buffer in signature.buffers_to_mutate.values()]
         passes = [executorch_sizes.write_out, *([InitializedMutableBufferPass(states)] if states else [])]
-        return edge.to_executorch(ExecutorchBackendConfig(passes=passes))
+        # A view of a body's input would look into memory of its own, where nobody writes (executorch 1.4.1): it stays a copy.
+        return edge.to_executorch(ExecutorchBackendConfig(passes=passes, remove_view_copy=not has_bodies(program)))
 
 
 @contextmanager

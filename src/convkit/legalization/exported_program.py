@@ -21,6 +21,7 @@ __all__ = [
     "calls",
     "copied",
     "findings",
+    "has_bodies",
     "operator_name",
     "operators",
     "place_of",
@@ -55,6 +56,13 @@ def calls(program: torch.export.ExportedProgram) -> Iterator[torch.fx.Node]:
             for node in module.graph.nodes:
                 if node.op == "call_function" and node.target is not operator.getitem:
                     yield node
+
+
+def has_bodies(program: torch.export.ExportedProgram) -> bool:
+    """Whether a program has branches or loops, whose graphs are modules inside its own."""
+    import torch
+
+    return sum(isinstance(module, torch.fx.GraphModule) for module in program.graph_module.modules()) > 1
 
 
 def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

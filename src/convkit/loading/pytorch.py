@@ -78,10 +78,9 @@ def remember_traced(artifact: Artifact, program: torch.export.ExportedProgram) -
     One with branches or loops is read anew: while torch decomposes their graphs as they were traced, it makes constants that no
     signature names, and sums of sizes that no compiler knows (torch 2.13).
     """
-    import torch
+    from convkit.legalization.exported_program import has_bodies
 
-    graphs = [module for module in program.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
-    if len(graphs) == 1:
+    if not has_bodies(program):
         remember(artifact, program)
 
 
