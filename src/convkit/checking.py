@@ -128,7 +128,10 @@ class Walk:
             output = self.scratch / ("-".join(trail) + step.target.suffix)
             request = ConversionRequest(artifact, output, self.source.artifact.signature, self.source.examples, {})
             if trail not in self.judged:
-                self.judged[trail] = self.asked(step, request)
+                try:
+                    self.judged[trail] = self.asked(step, request)
+                except ConversionError as error:  # another route may do
+                    self.judged[trail] = [Finding(step.name, 1, Verdict.GAP, error.message, hint=error.hint or "", code="CK111")]
             mine = self.judged[trail]
             if mine is None and not self.is_taken(step, artifact):
                 return found
@@ -208,7 +211,7 @@ class StaticWalk(Walk):
         source = self.source.artifact
         if source.variant is Variant.EXPORTED_PROGRAM:
             return not self._proved
-        return source.variant is Variant.ONNX and not self._outlook(source)["certain"]
+        return source.variant is not Variant.ONNX or not self._outlook(source)["certain"]
 
     def _tables_tell(self, step: Converter, artifact: Artifact) -> bool:
         """Whether tables know everything that a model consists of."""

@@ -171,3 +171,18 @@ def test_small_probabilities_are_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(result, 1 / (1 + np.exp(-x.astype(np.float64))), rtol=1e-6)
     operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
     assert operators.count("Sigmoid") == 1
+
+
+def test_quotients_and_remainders_of_negative_integers(tmp_path: Path) -> None:
+    """tf2onnx's own handlers cut towards zero, which random indices never show."""
+    import tensorflow as tf
+
+    names = ("floor", "rest", "floor_of_negative", "rest_of_negative")
+    whole = Signature((TensorSpec("x", "int64", (6,)),), tuple(TensorSpec(name, "int64", (6,)) for name in names))
+    write_saved_model(tmp_path / "model", whole, lambda x: [x[0] // 4, x[0] % 4, x[0] // -3, x[0] % -3], tf.Module())
+    request = ConversionRequest(Artifact(Variant.SAVEDMODEL, tmp_path / "model", whole), tmp_path / "model.onnx", whole)
+    converter.convert(request)
+    x = np.array([7, -7, -1, 0, 8, 2**40 + 1])
+    got = onnxruntime.InferenceSession(tmp_path / "model.onnx").run(list(names), {"x": x})
+    for mine, expected in zip(got, (x // 4, x % 4, x // -3, x % -3), strict=True):
+        np.testing.assert_array_equal(mine, expected)

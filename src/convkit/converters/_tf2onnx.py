@@ -84,6 +84,8 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
                 const_node_values=weights,
                 custom_op_handlers={
                     "Erfc": (_erfc, []),
+                    "FloorDiv": (_floor_div, []),
+                    "FloorMod": (_floor_mod, []),
                     "TFL_EMBEDDING_LOOKUP": (_embedding_lookup, []),
                     "TFL_GELU": (_gelu, []),
                 },
@@ -178,6 +180,32 @@ def _erfc(context: Any, node: Any, _name: str, _arguments: Any) -> None:
     """`Erfc` (exact GELU in TensorFlow): 1 − Erf, which ONNX has."""
     make = _Expression(context, node)
     make.apply("Sub", 1.0, make.apply("Erf", make.input), last=True)
+
+
+def _floor_div(context: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """`FloorDiv`, in place of tf2onnx 1.17's, which cuts quotients of integers towards zero: -1 // 2 is -1."""
+    x, y = node.input
+    make = _Expression(context, node)
+    if _is_floating(context, x):
+        make.apply("Floor", make.apply("Div", x, y), last=True)
+    else:
+        make.apply("Div", make.apply("Sub", x, make.apply("Mod", x, y)), y, last=True)
+
+
+def _floor_mod(context: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """`FloorMod`, in place of tf2onnx 1.17's, whose remainder of a negative integer has the wrong sign."""
+    x, y = node.input
+    make = _Expression(context, node)
+    if _is_floating(context, x):
+        make.apply("Sub", x, make.apply("Mul", make.apply("Floor", make.apply("Div", x, y)), y), last=True)
+    else:
+        make.apply("Mod", x, y, last=True)
+
+
+def _is_floating(context: Any, name: str) -> bool:
+    import onnx
+
+    return context.get_dtype(name) in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
 def _gelu(context: Any, node: Any, _name: str, _arguments: Any) -> None:

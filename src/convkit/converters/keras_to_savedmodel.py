@@ -23,6 +23,7 @@ CONVERTER = Converter(
     target=Variant.SAVEDMODEL,
     host=Host(group="tensorflow", preload=("tensorflow",), packages=("keras", "tensorflow")),
     cost=0.2,
+    is_importer=True,
     reason="Keras writes its own graph: nothing is translated",
 )
 

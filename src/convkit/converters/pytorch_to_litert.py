@@ -155,16 +155,16 @@ def _prepare_program(source: torch.export.ExportedProgram) -> _Prepared:
     from litert_torch import fx_infra
 
     from convkit.legalization import litert_torch as target
-    from convkit.legalization.complex_numbers.program import in_real_numbers
     from convkit.legalization.exported_program import random_nodes, state_updates
     from convkit.legalization.torch.targets import rewritten, written_out
 
     pinned, exported = _pinned(target.legalized(source))
     if target.uncovers(exported):
-        decomposed = written_out(in_real_numbers(source), target.target(), fx_infra.decomp.pre_convert_decomp())
+        decomposed = written_out(target.in_plain_numbers(source), target.target(), fx_infra.decomp.pre_convert_decomp())
         pinned, exported = _pinned(decomposed)
     changed = {**rewritten(source, target.target()), **pinned.rewritten}
     refused = dict.fromkeys(state_updates(source), _STATE) | random_nodes(source) | target.empty_outputs(source)
+    refused |= target.narrow_edges(source)
     return _Prepared(exported, pinned, source, changed, refused)
 
 

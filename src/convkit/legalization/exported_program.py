@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "NODE_KEY",
     "Place",
     "calls",
+    "convert_weights",
     "copied",
     "findings",
     "has_bodies",
@@ -76,6 +77,36 @@ def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgra
     for old, new in zip(program.graph.nodes, result.graph.nodes, strict=True):
         new.name = old.name
     return result
+
+
+def convert_weights(
+    program: torch.export.ExportedProgram, chosen: Callable[[Any], bool], converted: Callable[[torch.Tensor], torch.Tensor]
+) -> list[torch.fx.Node]:
+    """Changes parameters, buffers and constants of a program in place; the program that it is a copy of keeps its own.
+
+    Args:
+        program: Whose graph is its own (`copied`).
+        chosen: Which, told from a fake tensor.
+        converted: What becomes of one, real or fake.
+
+    Returns:
+        Their placeholders.
+    """
+    import torch
+
+    specs = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs if spec.target is not None}
+    stores = [dict(program._state_dict), dict(program._constants)]
+    nodes = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in specs and chosen(n.meta.get("val"))]
+    for node in nodes:
+        for store in stores:
+            if (tensor := store.get(specs[node.name])) is not None:
+                new = converted(tensor.detach())
+                is_parameter = isinstance(tensor, torch.nn.Parameter)
+                store[specs[node.name]] = torch.nn.Parameter(new, requires_grad=False) if is_parameter else new
+        with node.meta["val"].fake_mode:
+            node.meta["val"] = converted(node.meta["val"])
+    program._state_dict, program._constants = stores
+    return nodes
 
 
 def place_of(node: torch.fx.Node) -> Place:

@@ -18,9 +18,11 @@ from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["empty_outputs", "legalized", "target", "unbacked", "uncovers", "why_not"]
+__all__ = ["empty_outputs", "in_plain_numbers", "legalized", "narrow_edges", "target", "unbacked", "uncovers", "why_not"]
 
 NAME = "litert-torch"
+
+_NARROW_EDGE = Reason("LiteRT takes and gives no bfloat16: cast inputs and outputs to float32 in the model", "CK102")
 
 _kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -134,11 +136,17 @@ def legalized(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
 
     Before sizes are pinned: what is written out must hold at every size.
     """
+    if program not in _kept:
+        _kept[program] = written_out(in_plain_numbers(program), target())
+    return _kept[program]
+
+
+def in_plain_numbers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program in the dtypes that LiteRT computes with: without complex numbers and without bfloat16."""
+    from convkit.legalization.bfloat16 import in_float32
     from convkit.legalization.complex_numbers.program import in_real_numbers
 
-    if program not in _kept:
-        _kept[program] = written_out(in_real_numbers(program), target())
-    return _kept[program]
+    return in_real_numbers(in_float32(program))
 
 
 def why_not(node: torch.fx.Node, later: Mapping[Any, Any]) -> str:
@@ -252,6 +260,17 @@ def empty_outputs(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, 
         for node in program.graph.nodes
         if node.name in outputs and any(isinstance(n, int) and n == 0 for n in node.meta["val"].shape)
     }
+
+
+def narrow_edges(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:
+    """The nodes that take bfloat16 from a caller, or give it to one."""
+    import torch
+
+    signature = program.graph_signature
+    given, made = set(signature.user_inputs), set(signature.user_outputs)
+    inputs = [n for n in program.graph.nodes if n.name in given and _is(n.meta.get("val"), torch.bfloat16)]
+    outputs = [n for n in calls(program) if n.name in made and _is(n.meta.get("val"), torch.bfloat16)]
+    return dict.fromkeys([*(user for node in inputs for user in node.users if user.op != "output"), *outputs], _NARROW_EDGE)
 
 
 def unbacked(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:

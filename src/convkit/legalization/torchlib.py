@@ -99,10 +99,12 @@ def decomposed(program: torch.export.ExportedProgram, opset: int) -> tuple[torch
     Raises:
         ConversionError: A decomposition failed.
     """
+    from convkit.legalization.bfloat16 import in_float32
     from convkit.legalization.complex_numbers.program import in_real_numbers
 
     found = _kept.setdefault(program, {})
     if opset not in found:
+        program = in_float32(program)
         with contextlib.suppress(ConversionError):
             found[opset] = _decompose(program, opset)
         if opset not in found or unsupported(found[opset][0], opset):

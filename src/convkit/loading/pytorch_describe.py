@@ -94,14 +94,15 @@ def describe_module(
     try:
         outputs = _run(module, inputs, feeds)
     except Exception as error:
-        narrowed = [] if specs else _narrowed(inputs)
+        narrowed = [] if specs else _narrowed(module, inputs)
         if not narrowed:
             raise _does_not_run(inputs, error) from error
         try:
             outputs = _run(module, narrowed, feeds)
         except Exception:
             raise _does_not_run(inputs, error) from error
-        notes.append("the given float64 arrays are taken as float32, which the model computes in")
+        changed = {(a.dtype, b.dtype): None for a, b in zip(inputs, narrowed, strict=True) if a.dtype != b.dtype}
+        notes += [f"the given {given} arrays are taken as {own}, which the model computes in" for given, own in changed]
         inputs, feeds = narrowed, matched(Signature(tuple(narrowed), ()), feeds)
     _check_names(outputs, output_names)
     signature = Signature(tuple(inputs), tuple(_output_specs(module, inputs, feeds, outputs, output_names)))
@@ -109,11 +110,15 @@ def describe_module(
     return signature, notes
 
 
-def _narrowed(inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
-    """float32 in place of float64, numpy's default and hardly ever a model's; empty where there is none."""
-    if all(t.dtype != "float64" for t in inputs):
-        return []
-    return [replace(t, dtype="float32") if t.dtype == "float64" else t for t in inputs]
+def _narrowed(module: Any, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """The inputs in the one floating dtype of the module's weights; empty where that is theirs, or there are several.
+
+    float64 is numpy's default and hardly ever a model's, and numpy has no bfloat16. A module without weights computes in float32.
+    """
+    tensors = [*module.parameters(), *module.buffers()] if hasattr(module, "parameters") else []
+    own = {loading.dtype_name(t.dtype) for t in tensors if t.is_floating_point()} or {"float32"}
+    found = [replace(t, dtype=min(own)) if t.dtype.startswith("float") else t for t in inputs]
+    return found if len(own) == 1 and found != list(inputs) else []
 
 
 def _does_not_run(inputs: Sequence[TensorSpec], error: Exception) -> InputSpecError:

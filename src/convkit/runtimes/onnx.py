@@ -12,6 +12,8 @@ The outputs that every conversion from ONNX is compared with come from here, so 
 
 from __future__ import annotations
 
+import ctypes
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -46,6 +48,7 @@ _THREADS = 2
 _ERRORS_ONLY = 4  # fatal; what else goes wrong is raised
 
 # ONNX Runtime's names of element types, where they are not numpy's.
+_BFLOAT16 = "bfloat16"
 _DTYPES = {
     "float": "float32",
     "double": "float64",
@@ -78,11 +81,44 @@ class OnnxSession:
             raise InputSpecError(f"no array for the inputs {', '.join(missing)}", hint="give one array per input, by name")
         outputs = self._signature.output_names
         try:
+            if any(t.dtype == _BFLOAT16 for t in (*self._signature.inputs, *self._signature.outputs)):
+                return self._run_in_halves(feeds)
             results = self._session.run(list(outputs), {n: feeds[n] for n in names})
         except Exception as error:  # its exceptions have no common base
             given = ", ".join(f"{n}: {feeds[n].dtype}{list(feeds[n].shape)}" for n in names)
             raise _failure(f"ONNX Runtime failed to run the model on {given}: {_summary(error)}") from error
         return dict(zip(outputs, results, strict=True))
+
+    def _run_in_halves(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As `run`, where some edge is bfloat16, which ONNX Runtime does not exchange as numpy arrays: these are float32."""
+        given = {spec.name: _value(feeds[spec.name], spec.dtype) for spec in self._signature.inputs}
+        results = self._session.run_with_ort_values(list(self._signature.output_names), given)
+        return {spec.name: _array(value, spec.dtype) for spec, value in zip(self._signature.outputs, results, strict=True)}
+
+
+def _value(array: np.ndarray, dtype: str) -> Any:
+    """An `OrtValue` of an array; of float32 rounded to bfloat16 where that is the dtype."""
+    import numpy as np
+    import onnxruntime
+
+    if dtype != _BFLOAT16:
+        return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+    import ml_dtypes
+    import onnx
+
+    bits = np.ascontiguousarray(array, np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, onnx.TensorProto.BFLOAT16)
+
+
+def _array(value: Any, dtype: str) -> np.ndarray:
+    """The array of an `OrtValue`; float32 for bfloat16, whose bits are the upper half of a float32's."""
+    import numpy as np
+
+    if dtype != _BFLOAT16:
+        return np.asarray(value.numpy())
+    shape = value.shape()
+    memory = (ctypes.c_uint16 * math.prod(shape)).from_address(value.data_ptr())
+    return (np.frombuffer(memory, np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
 
 
 def load(artifact: Artifact, variation: str | None = None) -> OnnxSession:

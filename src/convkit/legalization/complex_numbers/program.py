@@ -11,7 +11,7 @@ import torch
 
 from convkit.legalization.complex_numbers.pairs import Pair, functions
 from convkit.legalization.constants import fold_tables
-from convkit.legalization.exported_program import calls, copied
+from convkit.legalization.exported_program import calls, convert_weights, copied
 from convkit.legalization.torch.decompositions import by_torch
 
 __all__ = ["in_real_numbers"]
@@ -84,27 +84,11 @@ def _function_of(node: torch.fx.Node) -> Callable[..., Any] | None:
 
 def _split_weights(program: torch.export.ExportedProgram) -> None:
     """Stores complex weights as real ones with an axis of two more, and makes pairs of them in the graph."""
-    specs = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs if spec.target is not None}
-    stores = [dict(program._state_dict), dict(program._constants)]
-    for node in list(program.graph.nodes):
-        value = node.meta.get("val")
-        if node.op != "placeholder" or not _is_complex(value):
-            continue
-        for store in stores:
-            if specs[node.name] in store:
-                store[specs[node.name]] = _as_real(store[specs[node.name]])
-        with value.fake_mode:
-            node.meta["val"] = torch.view_as_real(value)
+    for node in convert_weights(program, _is_complex, lambda tensor: torch.view_as_real(tensor.resolve_conj())):
         with program.graph.inserting_after(node):
             pair = program.graph.call_function(_pair, (node,))
-        pair.meta = {**node.meta, "val": value}
+        pair.meta = {**node.meta, "val": torch.view_as_complex(node.meta["val"])}
         node.replace_all_uses_with(pair, delete_user_cb=lambda user, pair=pair: user is not pair)
-    program._state_dict, program._constants = stores
-
-
-def _as_real(tensor: torch.Tensor) -> torch.Tensor:
-    real = torch.view_as_real(tensor.detach().resolve_conj())
-    return torch.nn.Parameter(real, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else real
 
 
 def _pair(x: torch.Tensor) -> Pair:
