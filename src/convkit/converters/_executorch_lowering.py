@@ -94,7 +94,14 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
 
     # Its validity checks are off because they fix dynamic dimensions (`fixed_dimensions`). What they look for, convkit finds
     # itself: operators without kernel before, and whether the file runs after.
-    with torch.no_grad(), stable_operator_sets(), executorch_sizes.accepted_sums(), _relevant_patterns(), resized_scans():
+    with (
+        torch.no_grad(),
+        stable_operator_sets(),
+        executorch_sizes.accepted_sums(),
+        _relevant_patterns(),
+        resized_scans(),
+        _contiguous_copies(),
+    ):
         edge = to_edge_transform_and_lower(
             program,
             partitioner=list(partitioners),
@@ -107,6 +114,24 @@ def compiled(program: torch.export.ExportedProgram, partitioners: Sequence[Any],
         passes = [executorch_sizes.write_out, *([InitializedMutableBufferPass(states)] if states else [])]
         # A view of a body's input would look into memory of its own, where nobody writes (executorch 1.4.1): it stays a copy.
         return edge.to_executorch(ExecutorchBackendConfig(passes=passes, remove_view_copy=not has_bodies(program)))
+
+
+@contextmanager
+def _contiguous_copies() -> Iterator[None]:
+    """torch's decompositions (of pixel_shuffle, for one) copy into the memory format that a view's strides suggest.
+
+    ExecuTorch's views are copies, which are contiguous: such a copy would be the only one in another order, and portable kernels
+    refuse operands of different orders (error 0x12, executorch 1.4.1).
+    """
+    import torch
+    from torch import _prims_common as primitives
+
+    original = primitives.suggest_memory_format
+    primitives.suggest_memory_format = lambda *_: torch.contiguous_format
+    try:
+        yield
+    finally:
+        primitives.suggest_memory_format = original
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from convkit.legalization import executorch_sizes
 from convkit.legalization import exported_program as programs
 from convkit.legalization.codes import Reason
+from convkit.legalization.torch.padding import has_negative
 from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 
 if TYPE_CHECKING:
@@ -176,6 +177,10 @@ def _is_of_floats(x: torch.Tensor, other: Any) -> bool:
     return bool(torch.result_type(x, other).is_floating_point)
 
 
+def _only_adds(x: torch.Tensor, pads: Sequence[int], *_: Any, **__: Any) -> bool:
+    return not has_negative(pads)
+
+
 def _is_in_evaluation(*args: Any, **__: Any) -> bool:
     return not args[5]
 
@@ -186,6 +191,7 @@ def _is_in_evaluation(*args: Any, **__: Any) -> bool:
 _FORMS: Mapping[str, Callable[..., bool]] = {
     "aten._log_softmax.default": _is_not_double,
     "aten.batch_norm.default": _is_in_evaluation,
+    "aten.constant_pad_nd.default": _only_adds,
     "aten.gather.default": _has_wide_index,
     "aten.gelu.default": _is_by_error_function,
     "aten.remainder.Scalar": _is_of_floats,

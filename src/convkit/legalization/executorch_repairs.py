@@ -20,7 +20,7 @@ def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.Export
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
     ready = target.legalized(program)[0]
     changed = programs.copied(ready.run_decompositions({}) if _changes_inputs(ready) else ready)
-    notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_inputs(changed))
+    notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_values(changed))
     _blocking_copies(changed)
     return changed, tuple(n for n in notes if n)
 
@@ -89,14 +89,15 @@ def _blocking_copies(program: Any) -> None:
                 node.kwargs = {name: value for name, value in node.kwargs.items() if name != "non_blocking"}
 
 
-def _unchanged_inputs(program: Any) -> str:
-    """Leaves out the new values of inputs that the model changes in place: the compiler would make outputs of them."""
+def _unchanged_values(program: Any) -> str:
+    """Leaves out the new values of inputs and weights that a model changes in place: the compiler would make outputs of them."""
     from dataclasses import replace
 
     from torch.export.graph_signature import OutputKind
 
     signature = program._graph_signature
-    updates = [spec.kind is OutputKind.USER_INPUT_MUTATION for spec in signature.output_specs]
+    constant = (OutputKind.USER_INPUT_MUTATION, OutputKind.PARAMETER_MUTATION)
+    updates = [spec.kind in constant for spec in signature.output_specs]
     if not any(updates):
         return ""
     output = program.graph.output_node()
@@ -105,7 +106,7 @@ def _unchanged_inputs(program: Any) -> str:
     program._graph_signature = replace(signature, output_specs=specs)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
-    return f"{sum(updates)} inputs that the model changes in place stay what they are"
+    return f"{sum(updates)} inputs or weights that the model changes in place stay what they are"
 
 
 def _contiguous_inputs(program: Any) -> str:

@@ -64,6 +64,8 @@ CASES: list[tuple[str, list[Any]]] = [
     ("squeeze.dims", [volume(1, 2, 1, 1), [0, -1]]),
     ("squeeze.dims", [volume(1, 2, 1), []]),
     ("pad.default", [volume(2, 3, 4), [-4, 5, 0, 0], "replicate"]),
+    ("constant_pad_nd.default", [volume(2, 3, 4), [0, 0, 1, -1]]),
+    ("constant_pad_nd.default", [volume(2, 3, 4), [-1, 2, -2, 0, 3, -1], 1.5]),
     ("pad.default", [volume(2, 3, 4), [-1, 3], "reflect"]),
     ("pad.default", [volume(2, 3, 4), [2, 1], "circular"]),
     ("scaled_dot_product_attention.default", [volume(4, 3, 8), volume(4, 6, 8), volume(4, 6, 8), None, 0.0, True]),

@@ -22,6 +22,26 @@ def pad(x: torch.Tensor, pads: Sequence[int], mode: str = "constant", value: flo
     return x
 
 
+@decomposes("constant_pad_nd.default", reason="takes rows away, then pads")
+def constant_pad(x: torch.Tensor, pads: Sequence[int], value: float = 0) -> Any:
+    """Negative amounts take rows away, which kernels for padding refuse."""
+    import torch
+
+    if not has_negative(pads):
+        return NotImplemented
+    for axis, (before, behind) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        place = x.dim() - 1 - axis
+        first, last = (-min(n, 0) if isinstance(n, int) else 0 for n in (before, behind))
+        if first or last:
+            x = x.narrow(place, first, x.shape[place] - first - last)
+    return torch.constant_pad_nd(x, [max(n, 0) if isinstance(n, int) else n for n in pads], value)
+
+
+def has_negative(pads: Sequence[int]) -> bool:
+    """Whether a padding takes rows away."""
+    return any(isinstance(n, int) and n < 0 for n in pads)
+
+
 def _padded_axis(x: torch.Tensor, axis: int, before: int, behind: int, mode: str) -> torch.Tensor:
     import torch
 
