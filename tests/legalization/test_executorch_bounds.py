@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from convkit.legalization import executorch_bounds
+from convkit.legalization import executorch, executorch_bounds
 from convkit.legalization.exported_program import copied
 
 
@@ -41,3 +41,21 @@ def test_the_user_s_bound_and_the_model_s_own_hold() -> None:
     assert _bounds(1, limit=300) == [300, 300]
     assert _bounds(1, highest=500) == [64, 500]
     assert _bounds(1, limit=700, highest=500) == [700, 500]
+
+
+def test_a_dimension_that_a_reshape_takes_away_is_refused() -> None:
+    """A squeezed batch: the compiler would make it static, or fail."""
+
+    class Squeezed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sigmoid().reshape(4)
+
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        program = torch.export.export(
+            Squeezed(),
+            (torch.zeros(1, 4),),
+            dynamic_shapes=({0: torch.export.Dim.AUTO},),
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+    [reason] = executorch.unsupported(program).values()
+    assert "one size only" in reason

@@ -96,6 +96,7 @@ _UNSIGNED = "ExecuTorch's kernels do not compute with {}"
 _UNBOUNDED = (1 << 63) - 1
 _PLACED_BY_DATA = frozenset({"aten.tensor_split.tensor_indices_or_sections"})
 _UNPLACED = Reason("where its results begin depends on the data, which the compiler cannot trace", "CK105")
+_ONE_SIZE_ONLY = Reason("it takes a dynamic dimension away, which can have one size only then; make that one static", "CK104")
 _UNPLANNED = Reason("how large its result is depends on the data, and ExecuTorch plans its memory ahead", "CK105")
 
 
@@ -135,9 +136,19 @@ def _refusal_of_values(node: torch.fx.Node) -> str:
         # torch itself stores these and computes with them hardly anywhere; no portable kernel takes them.
         if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
             return Reason(_UNSIGNED.format(str(tensor.dtype).removeprefix("torch.")), "CK102")
+    if _takes_a_dimension_away(node):
+        return _ONE_SIZE_ONLY
     if str(node.target) in _PLACED_BY_DATA:
         return _UNPLACED
     return _UNPLANNED if any(_is_unplanned(t) for t in tensors) else ""
+
+
+def _takes_a_dimension_away(node: torch.fx.Node) -> bool:
+    """Whether a reshape drops a dynamic size, which is 1 then; the compiler makes it static, or fails."""
+    if str(node.target) not in ("aten.reshape.default", "aten.view.default"):
+        return False
+    source, result = node.all_input_nodes[0].meta["val"], node.meta["val"]
+    return not isinstance(source.numel(), int) and all(isinstance(size, int) for size in result.shape)
 
 
 def _is_unplanned(tensor: torch.Tensor) -> bool:
