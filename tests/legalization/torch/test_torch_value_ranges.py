@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from convkit.legalization import executorch
 from convkit.legalization import exported_program as programs
 from convkit.legalization.torch import permutations, value_ranges
-from convkit.legalization.torch.value_ranges import Interval, intervals, settled
+from convkit.legalization.torch.interval_arithmetic import Interval
+from convkit.legalization.torch.value_ranges import intervals, settled
 
 
 class CountedRows(torch.nn.Module):
