@@ -141,3 +141,19 @@ def assert_agree(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray], tolera
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance * scale)
         else:
             np.testing.assert_array_equal(mine, theirs)
+
+
+def detector_grid() -> onnx.ModelProto:
+    """Anchors of a detector: a size becomes a float, is divided, and counted up to."""
+    return onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[n,m] x) => (float[k] y)
+        <float two = {2}, float zero = {0}, float one = {1}, float half = {0.5}> {
+            size = Shape <start = 1> (x)
+            scalar = Squeeze (size)
+            real = Cast <to = 1> (scalar)
+            double = Mul (real, two)
+            part = Div (double, two)
+            r = Range (zero, part, one)
+            y = Add (r, half)
+        }"""
+    )

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from convkit.legalization.exported_program import calls, convert_weights, copied
+from convkit.legalization.kept import kept
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["in_float32"]
 
-_kept: WeakKeyDictionary[Any, torch.export.ExportedProgram] = WeakKeyDictionary()
 
-
+@kept
 def in_float32(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The program with float32 in bfloat16's place, kept as long as the program is; itself where it has none.
 
@@ -27,9 +26,7 @@ def in_float32(program: torch.export.ExportedProgram) -> torch.export.ExportedPr
     """
     if not any(map(_is_narrow, _values(program))) and not any(map(_is_autocast, calls(program))):
         return program
-    if program not in _kept:
-        _kept[program] = _widened(program) or program
-    return _kept[program]
+    return _widened(program) or program
 
 
 def _values(program: torch.export.ExportedProgram) -> list[Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from convkit.legalization import executorch_sizes
 from convkit.legalization import exported_program as programs
 from convkit.legalization.codes import Reason
+from convkit.legalization.kept import kept
 from convkit.legalization.torch.padding import has_negative
 from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["kernels", "legalized", "settled", "target", "unsupported"]
 
 _kept: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
-_settled: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 # Their kernels exist. The first gives its result in another dimension order than it promises, the second takes other windows
 # than torch where the last ones are cut off (executorch 1.4.1).
@@ -100,6 +100,7 @@ _ONE_SIZE_ONLY = Reason("it takes a dynamic dimension away, which can have one s
 _UNPLANNED = Reason("how large its result is depends on the data, and ExecuTorch plans its memory ahead", "CK105")
 
 
+@kept
 def settled(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The program with what is known of the sizes that its data tell, which the compiler needs and does not find itself.
 
@@ -107,12 +108,7 @@ def settled(program: torch.export.ExportedProgram) -> torch.export.ExportedProgr
     """
     from convkit.legalization.torch import permutations, value_ranges
 
-    if program in _settled:
-        return cast("torch.export.ExportedProgram", _settled[program])
-    found = value_ranges.settled(permutations.without_undone(program))
-    if found is not program:  # a value that holds its key would be kept for ever
-        _settled[program] = found
-    return found
+    return value_ranges.settled(permutations.without_undone(program))
 
 
 def unsupported(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, str]:

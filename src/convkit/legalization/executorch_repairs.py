@@ -27,11 +27,9 @@ def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.Export
 
 def _changes_inputs(program: torch.export.ExportedProgram) -> bool:
     """Whether an operator may change an input in place; a functional program says so in its signature."""
-    import torch
-
     inputs = set(program.graph_signature.user_inputs)
-    in_place = (n for n in programs.calls(program) if isinstance(n.target, torch._ops.OpOverload) and n.target._schema.is_mutable)
-    return any(_origin(node.all_input_nodes[0]).name in inputs for node in in_place if node.all_input_nodes)
+    changing = (node for node in programs.calls(program) if programs.is_in_place(node) and node.all_input_nodes)
+    return any(_origin(node.all_input_nodes[0]).name in inputs for node in changing)
 
 
 def _origin(node: torch.fx.Node) -> torch.fx.Node:

@@ -23,6 +23,7 @@ __all__ = [
     "copied",
     "findings",
     "has_bodies",
+    "is_in_place",
     "operator_name",
     "operators",
     "place_of",
@@ -64,6 +65,13 @@ def has_bodies(program: torch.export.ExportedProgram) -> bool:
     import torch
 
     return sum(isinstance(module, torch.fx.GraphModule) for module in program.graph_module.modules()) > 1
+
+
+def is_in_place(node: torch.fx.Node) -> bool:
+    """Whether a call may change one of its arguments, as programs do before they are decomposed."""
+    import torch
+
+    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
 
 
 def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
@@ -173,14 +181,13 @@ def state_updates(program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
 
     A target without variables computes every run from the first values, so that only the first run is right.
     """
-    import torch
     from torch.export.graph_signature import InputKind
 
     signature = program.graph_signature
     buffers = {s.arg.name for s in signature.input_specs if s.kind is InputKind.BUFFER}
     found = [node for node in program.graph.nodes if node.name in signature.buffers_to_mutate]
     for node in program.graph.nodes:
-        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
+        if is_in_place(node):
             found += [node] if any(a.name in buffers for a in node.all_input_nodes[:1]) else []
     return found
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from convkit.legalization.codes import Reason
 from convkit.legalization.exported_program import calls
+from convkit.legalization.kept import kept
 from convkit.legalization.kernel_operators import reads_places
 from convkit.legalization.torch.targets import TorchTarget, needed, written_out
 
@@ -24,7 +24,6 @@ NAME = "litert-torch"
 
 _NARROW_EDGE = Reason("LiteRT takes and gives no bfloat16: cast inputs and outputs to float32 in the model", "CK102")
 
-_kept: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 # litert-torch lowers these to StableHLO operators that the LiteRT interpreter has no kernel for: the file is written, and
 # fails when it is loaded or run. As operators of the program's own they are rewritten before (`kernel_operators`).
@@ -131,14 +130,13 @@ def target() -> TorchTarget:
     return TorchTarget(NAME, accepts, _FORMS)
 
 
+@kept
 def legalized(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The program with operators written out that litert-torch lacks, kept as long as the program is.
 
     Before sizes are pinned: what is written out must hold at every size.
     """
-    if program not in _kept:
-        _kept[program] = written_out(in_plain_numbers(program), target())
-    return _kept[program]
+    return written_out(in_plain_numbers(program), target())
 
 
 def in_plain_numbers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

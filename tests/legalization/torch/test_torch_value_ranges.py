@@ -35,6 +35,17 @@ class AlwaysFour(torch.nn.Module):
         return x[:count] + 1
 
 
+class CountedInPlace(torch.nn.Module):
+    """A number that is zero where it is made, and not where it is read."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.full((), 0, dtype=torch.int64)
+        total.add_((x[:, 0] > 0).sum())
+        count = total.item()
+        torch._check(count >= 0)
+        return torch.arange(count) * 2
+
+
 class PermutedBack(torch.nn.Module):
     """What ONNX's NonZero and the Transpose behind it become."""
 
@@ -65,6 +76,13 @@ def test_a_number_that_can_be_one_only_becomes_a_constant() -> None:
     program = settled(exported(AlwaysFour(), x))
     assert not any(value_ranges._is_read(node) for node in programs.calls(program))
     assert torch.equal(program.module()(x), x[:4] + 1)
+
+
+def test_what_is_changed_in_place_is_no_constant() -> None:
+    x = torch.tensor([[1.0], [-1.0], [2.0]])
+    program = settled(exported(CountedInPlace(), x))
+    assert not executorch.unsupported(program), "it is bounded all the same"
+    assert program.module()(x).tolist() == [0, 2]
 
 
 def test_a_program_that_reads_no_numbers_stays_what_it_is() -> None:

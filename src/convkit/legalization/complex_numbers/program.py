@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
-from convkit.legalization.complex_numbers.pairs import Pair, functions
+from convkit.legalization.complex_numbers.arithmetic import view_as_complex
+from convkit.legalization.complex_numbers.pairs import functions
 from convkit.legalization.constants import fold_tables
 from convkit.legalization.exported_program import calls, convert_weights, copied
+from convkit.legalization.kept import kept
 from convkit.legalization.torch.decompositions import by_torch
 
 __all__ = ["in_real_numbers"]
@@ -19,9 +20,8 @@ __all__ = ["in_real_numbers"]
 _MOST_LAYERS = 8
 """Decompositions give composite operators again, which are decomposed in the next run."""
 
-_kept: WeakKeyDictionary[Any, torch.export.ExportedProgram] = WeakKeyDictionary()
 
-
+@kept
 def in_real_numbers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """The program without complex numbers, kept as long as the program is; itself where it has none, or where it cannot be.
 
@@ -29,9 +29,7 @@ def in_real_numbers(program: torch.export.ExportedProgram) -> torch.export.Expor
     """
     if not any(map(_touches_complex, calls(program))):
         return program
-    if program not in _kept:
-        _kept[program] = _rewritten(program) or program
-    return _kept[program]
+    return _rewritten(program) or program
 
 
 def _rewritten(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram | None:
@@ -86,10 +84,6 @@ def _split_weights(program: torch.export.ExportedProgram) -> None:
     """Stores complex weights as real ones with an axis of two more, and makes pairs of them in the graph."""
     for node in convert_weights(program, _is_complex, lambda tensor: torch.view_as_real(tensor.resolve_conj())):
         with program.graph.inserting_after(node):
-            pair = program.graph.call_function(_pair, (node,))
+            pair = program.graph.call_function(view_as_complex, (node,))
         pair.meta = {**node.meta, "val": torch.view_as_complex(node.meta["val"])}
         node.replace_all_uses_with(pair, delete_user_cb=lambda user, pair=pair: user is not pair)
-
-
-def _pair(x: torch.Tensor) -> Pair:
-    return Pair(x.select(-1, 0), x.select(-1, 1))

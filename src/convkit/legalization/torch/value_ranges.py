@@ -34,7 +34,10 @@ def settled(program: torch.export.ExportedProgram) -> torch.export.ExportedProgr
     """
     if not any(_is_read(node) for node in programs.calls(program)):
         return program
-    changed = programs.copied(program)
+    # What is changed in place is not what its node was: every value needs a node of its own.
+    changed = (
+        program.run_decompositions({}) if any(map(programs.is_in_place, programs.calls(program))) else programs.copied(program)
+    )
     constants = {
         node: int(interval.low)
         for node, interval in intervals(changed).items()

@@ -75,18 +75,6 @@ def test_random_numbers_have_the_distribution(operator: str, attributes: dict[st
 
 @pytest.mark.parametrize("columns", [3, 8])
 def test_a_grid_of_dynamic_sizes_in_floats(columns: int) -> None:
-    """Anchors of a detector: a size becomes a float, is divided, and counted up to."""
-    model = onnx.parser.parse_model(
-        """<ir_version: 8, opset_import: ["" : 17]> g (float[n,m] x) => (float[k] y)
-        <float two = {2}, float zero = {0}, float one = {1}, float half = {0.5}> {
-            size = Shape <start = 1> (x)
-            scalar = Squeeze (size)
-            real = Cast <to = 1> (scalar)
-            double = Mul (real, two)
-            part = Div (double, two)
-            r = Range (zero, part, one)
-            y = Add (r, half)
-        }"""
-    )
+    model = nodes.detector_grid()
     feeds = {"x": floats(2, columns)}
     nodes.assert_agree(nodes.pytorch(model, feeds), nodes.onnx_runtime(model, feeds))
