@@ -15,6 +15,7 @@ from convkit.components import ConversionRequest
 from convkit.converters import onnx_to_savedmodel, savedmodel_to_litert
 from convkit.errors import ConversionError
 from convkit.formats import Variant
+from convkit.interpreters.tensorflow import variables
 from convkit.readers import inspect
 from convkit.runtimes import litert as litert_runtime
 from convkit.runtimes import onnx as onnx_runtime
@@ -150,3 +151,18 @@ def test_an_opset_that_is_too_old_is_refused(tmp_path) -> None:
     with pytest.raises(ConversionError, match="opset 6"):
         convert(source, tmp_path / "out.savedmodel")
     assert onnx.load(source.path).opset_import[0].version == 6
+
+
+def test_weights_that_are_too_much_for_a_graph_are_variables(tmp_path, monkeypatch) -> None:
+    """A graph of a gigabyte takes TensorFlow four times as much memory to load, and one of two cannot be written."""
+    monkeypatch.setattr(variables, "_GRAPH_LIMIT", 1_000)
+    monkeypatch.setattr(variables, "_SMALLEST", 1_000)
+    source = models.save(models.attention(), tmp_path / "model.onnx")
+    made = convert(source, tmp_path / "m")
+    feeds = models.feeds_for(source.signature, 3)
+    wanted = onnx_runtime.load(source).run(feeds)
+    assert_same(wanted, savedmodel_runtime.load(made).run(feeds))
+    assert (made.path / "variables/variables.data-00000-of-00001").stat().st_size > 1_000
+    savedmodel_to_litert.convert(ConversionRequest(made, tmp_path / "m.tflite", made.signature))
+    lite = inspect(tmp_path / "m.tflite")
+    assert_same(wanted, litert_runtime.load(Artifact(lite.variant, lite.path, lite.signature)).run(feeds))

@@ -84,11 +84,73 @@ def test_tfjs_graphs_whose_outputs_have_other_names_are_known_to_their_ends(pool
     assert bool(trace.notes) == (name == "digits_lstm")
 
 
-def test_a_saved_model_that_would_fill_the_memory_is_not_frozen(model, monkeypatch, tmp_path):
-    path = model("digits_cnn", "savedmodel")
-    monkeypatch.setattr(savedmodel, "_LARGEST", 1000)
-    with pytest.raises(ConversionError, match="some ten times"):
-        savedmodel.trace(Artifact(Variant.SAVEDMODEL, path, inspect(path).signature), {}, Recorder(tmp_path))
+def written(directory, function) -> Artifact:
+    """A SavedModel with a signature that calls `function`, whose variables are found in its closure."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.held, call = function()
+    signature = tf.function(call, input_signature=[tf.TensorSpec([None, 3], tf.float32, "x")])
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": signature.get_concrete_function()})
+    info = inspect(directory)
+    return Artifact(Variant.SAVEDMODEL, directory, info.signature)
+
+
+def with_large_weights():
+    import tensorflow as tf
+
+    weight, ids = tf.Variable(tf.random.normal([3, 64, 128])), tf.Variable(tf.random.normal([1000, 3]))
+
+    def call(x):
+        rows = tf.gather(ids, tf.cast(tf.abs(x[:, 0]) * 9, tf.int32))
+        mixed = tf.einsum("bi,ijk->bjk", x + rows, tf.function(lambda: weight * 2.0)())
+        return {"y": tf.cond(tf.reduce_sum(x) > 0, lambda: tf.nn.relu(mixed), lambda: mixed - tf.reduce_sum(ids))}
+
+    return [weight, ids], call
+
+
+def test_large_weights_stay_variables_while_they_are_traced(monkeypatch, tmp_path):
+    """What is told of the model is what a frozen graph tells."""
+    model = written(tmp_path / "m", with_large_weights)
+    feeds = {"x": np.random.default_rng(0).standard_normal((2, 3), np.float32)}
+    traces = {}
+    for name, limit in (("constants", 1 << 30), ("variables", 64 << 10)):
+        monkeypatch.setattr(savedmodel, "_LARGEST", limit)
+        (tmp_path / name).mkdir()
+        recorder = Recorder(tmp_path / name)
+        savedmodel.trace(model, feeds, recorder)
+        recorder.close()
+        traces[name] = Trace.open(tmp_path / name)
+    frozen, kept = traces["constants"], traces["variables"]
+    assert kept.inputs == frozen.inputs
+    np.testing.assert_array_equal(kept.array(kept.outputs["y"]), frozen.array(frozen.outputs["y"]))
+    made = {o.name: o for o in frozen.operators if o.operator != "Identity"}
+    assert {o.name for o in kept.operators} >= {n for n, o in made.items() if "ReadVariable" not in n and "/Const" not in n}
+    for name in set(kept.tensors) & set(frozen.tensors):
+        np.testing.assert_array_equal(kept.array(name), frozen.array(name))
+    assert any(t.constant and t.shape == (3, 64, 128) for t in kept.tensors.values())
+
+
+def with_a_large_constant():
+    import tensorflow as tf
+
+    weight = tf.random.normal([3, 64, 128])
+    return [], lambda x: {"y": tf.einsum("bi,ijk->bjk", x, weight)}
+
+
+def with_a_counter():
+    import tensorflow as tf
+
+    weight, count = tf.Variable(tf.random.normal([3, 64, 128])), tf.Variable(0.0)
+    return [weight, count], lambda x: {"y": tf.einsum("bi,ijk->bjk", x, weight) + count.assign_add(1.0)}
+
+
+@pytest.mark.parametrize("function", [with_a_large_constant, with_a_counter])
+def test_a_saved_model_that_would_fill_the_memory_is_not_frozen(monkeypatch, tmp_path, function):
+    model = written(tmp_path / "m", function)
+    monkeypatch.setattr(savedmodel, "_LARGEST", 64 << 10)
+    with pytest.raises(ConversionError, match="where its weights are variables that no run changes"):
+        savedmodel.trace(model, {}, Recorder(tmp_path))
 
 
 def test_a_quantized_tensor_is_told_as_what_it_stands_for(pool, tmp_path):

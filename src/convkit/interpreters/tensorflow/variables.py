@@ -13,7 +13,7 @@ from convkit.interpreters.tensorflow.backend import TensorFlowBackend
 
 __all__ = ["VariableBackend", "exceeds_a_graph"]
 
-_GRAPH_LIMIT = 1 << 30
+_GRAPH_LIMIT = 384 << 20
 """Bytes of weights up to which they are constants: TensorFlow copies graphs, and adds to them."""
 _SMALLEST = 1 << 16
 """Bytes from which on an array is a weight, not a parameter that must be known while tracing."""
