@@ -111,6 +111,35 @@ def test_all_operators_without_a_builtin_are_listed(tmp_path: Path) -> None:
     assert not request.output.exists()
 
 
+def test_what_only_a_trial_refuses_is_a_gap_with_its_places(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    wanted = signature(["x:float32[n,8]"], ["y:float32[n,5]"])
+
+    def call(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        spectrum = tf.signal.rfft(tensors[0])
+        return [tf.math.real(spectrum[:, ::-1])]
+
+    write_saved_model(tmp_path / "m", wanted, call)
+    request = ConversionRequest(Artifact(Variant.SAVEDMODEL, tmp_path / "m", wanted), tmp_path / "m.tflite", wanted)
+    gaps = [f for f in converter.check(request) if f.verdict is Verdict.GAP]
+    assert gaps
+    assert all(gap.where and "as it is used here" in gap.reason for gap in gaps)
+    with pytest.raises(ConversionError, match=gaps[0].operator):
+        converter.convert(request)
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_what_the_check_has_made_is_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = SIGNATURES["nchw"]
+    request = ConversionRequest(artifact(Variant.SAVEDMODEL, saved_model("nchw"), "nchw"), tmp_path / "m.tflite", wanted)
+    converter.check(request)
+    monkeypatch.setattr(converter, "_convert", lambda _: pytest.fail("it is converted twice"))
+    converter.convert(request)
+    assert wanted.differences(litert.load(Artifact(Variant.TFLITE, request.output, wanted)).signature) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
+
+
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_check_reports_no_false_gap(name: str, tmp_path: Path) -> None:
     source = artifact(Variant.SAVEDMODEL, saved_model(name), name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from convkit.components import ConversionOutcome, ConversionRequest
 from convkit.errors import ConversionError
 from convkit.legalization.target import Finding, Verdict
 
-__all__ = ["Checked", "Made", "node_gap", "refused", "remember_program"]
+__all__ = ["Checked", "Made", "RefusedError", "node_gap", "refused", "remember_program", "tried"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Checked:
     def check(self, request: ConversionRequest) -> list[Finding]:
         """The verdict on every operator of the model; where there is no gap, the file has been made."""
         self._forget()
-        path = request.output.with_name(f"{request.output.name}.checked{request.output.suffix}")
+        # Under its own name: what lies beside a model (external data) is named after it.
+        path = request.output.with_name(f"{request.output.name}.checked") / request.output.name
+        path.parent.mkdir()
         made = self.make(request, path)
         self._latest = (_key(request), path, made)
         return made.findings
@@ -65,13 +67,11 @@ class Checked:
             ConversionError: It cannot be made.
         """
         latest, self._latest = self._latest, None
-        if latest is not None and latest[0] == _key(request) and (latest[2].error or latest[1].exists()):
-            _, path, made = latest
-            if made.error is None:
-                shutil.move(path, request.output)
+        if latest is not None and latest[0] == _key(request) and _delivered(latest[1], latest[2], request.output):
+            made = latest[2]
         else:
-            self._remove(latest)
             made = self.make(request, request.output)
+        self._remove(latest)
         if made.error is not None:
             raise made.error
         if self.deliver is not None:
@@ -84,10 +84,61 @@ class Checked:
 
     @staticmethod
     def _remove(latest: tuple[tuple[Any, ...], Path, Made] | None) -> None:
-        if latest is not None and latest[1].is_dir():
-            shutil.rmtree(latest[1], ignore_errors=True)
-        elif latest is not None:
-            latest[1].unlink(missing_ok=True)
+        if latest is not None:
+            shutil.rmtree(latest[1].parent, ignore_errors=True)
+
+
+def _delivered(path: Path, made: Made, output: Path) -> bool:
+    """Moves what a check has made to its place; False where it cannot be there, or is gone."""
+    if made.error is not None:
+        return True
+    beside = [part for part in path.parent.iterdir() if part != path] if path.exists() else []
+    if not path.exists() or (beside and path.name != output.name):
+        return False
+    shutil.move(path, output)
+    for part in beside:
+        shutil.move(part, output.parent)
+    return True
+
+
+class RefusedError(ConversionError):
+    """A library's converter lacks operators.
+
+    Attributes:
+        gaps: A finding each.
+    """
+
+    def __init__(self, message: str, gaps: Sequence[Finding], *, component: str, hint: str) -> None:
+        super().__init__(message, component=component, hint=hint)
+        self.gaps = tuple(gaps)
+
+
+def tried(
+    write: Callable[[ConversionRequest], ConversionOutcome], survey: Callable[[ConversionRequest], list[Finding]]
+) -> Checked:
+    """The check and the conversion of a library's converter, whose tables name its operators and do not know all that it refuses.
+
+    Args:
+        write: Converts; raises a `RefusedError` where it can tell the operators.
+        survey: The verdict of the tables. Its gaps are told with those of the converter, which stops at the first of them.
+    """
+
+    def make(request: ConversionRequest, output: Path) -> Made:
+        try:
+            outcome = write(replace(request, output=output))
+        except ConversionError as error:
+            listed = survey(request)
+            gaps = list(error.gaps) if isinstance(error, RefusedError) else []
+            known = {gap.operator for gap in gaps}
+            gaps += [f for f in listed if f.verdict is Verdict.GAP and f.operator not in known]
+            if not gaps:
+                gaps.append(Finding(error.component or "the graph", 1, Verdict.GAP, error.message, hint=error.hint, code="CK111"))
+            named = {gap.operator for gap in gaps}
+            return refused([f for f in listed if f.operator not in named], gaps, error.component, error)
+        legal = [f if f.verdict is not Verdict.GAP else replace(f, verdict=Verdict.LEGAL, reason="") for f in survey(request)]
+        return Made(legal, notes=outcome.notes)
+
+    return Checked(make)
 
 
 def refused(findings: Sequence[Finding], gaps: Sequence[Finding], component: str, error: ConversionError | None = None) -> Made:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from convkit.components import Option
+from convkit.converters._checked import RefusedError
 from convkit.errors import ConversionError
 from convkit.legalization.onnx.probabilities import keep_small_probabilities
+from convkit.legalization.target import Finding, Verdict
 from convkit.signature import Signature, TensorSpec
 
 __all__ = ["ADDED_LITERT_OPERATORS", "ADDED_OPERATORS", "OPSET", "external_storage", "opset_of", "to_onnx", "write"]
@@ -26,6 +29,7 @@ OPSET = Option("opset", "ONNX operator set version of the output (13 to 18)", 18
 ADDED_OPERATORS = frozenset({"Erfc"})
 ADDED_LITERT_OPERATORS = frozenset({"EMBEDDING_LOOKUP", "GELU"})
 
+_FAILED = re.compile(r"Failed to convert node '([^']*)'.*?OP=(\w+)", re.DOTALL)
 _KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 
@@ -100,14 +104,17 @@ def to_onnx(process: Mapping[str, Any], component: str, graph_def: Any | None = 
             ) from error
     if missing := _unconverted(model.graph):
         listed = ", ".join(f"{name} ({len(places)}×, first at {_short(places[0])!r})" for name, places in missing.items())
-        raise ConversionError(
+        reason = "tf2onnx has no conversion for it as it is used here"
+        raise RefusedError(
             f"tf2onnx has no conversion for {listed}",
+            [Finding(name, len(places), Verdict.GAP, reason, tuple(places)) for name, places in missing.items()],
             component=component,
             hint="replace these operators in the model, or try another route (see `convkit plan`)",
         )
     if failed := [line for line in logged if line.startswith("Failed to convert")]:
-        raise ConversionError(
+        raise RefusedError(
             f"tf2onnx failed on {len(failed)} node(s): {'; '.join(failed)[:800]}",
+            _failures(failed),
             component=component,
             hint="try another route (see `convkit plan`)",
         )
@@ -253,6 +260,16 @@ def _embedding_lookup(context: Any, node: Any, _name: str, _arguments: Any) -> N
     shapes, dtypes = node.output_shapes, node.output_dtypes
     context.remove_node(node.name)
     context.make_node("Gather", [table, ids], attr={"axis": 0}, name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes)
+
+
+def _failures(lines: Sequence[str]) -> list[Finding]:
+    """The gaps that tf2onnx's log tells: "Failed to convert node 'name' (fct=…)", and what the node is."""
+    found = []
+    for line in lines:
+        match = _FAILED.search(line)
+        name, operator = match.groups() if match else ("", "the graph")
+        found.append(Finding(operator, 1, Verdict.GAP, f"tf2onnx failed on it: {line[:300]}", (name,) if name else ()))
+    return found
 
 
 def _short(place: str) -> str:

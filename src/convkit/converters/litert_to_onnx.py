@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
+from convkit.converters._checked import RefusedError, tried
 from convkit.converters._tf2onnx import ADDED_LITERT_OPERATORS, OPSET, opset_of, to_onnx, write
 from convkit.errors import ConversionError
 from convkit.formats import Variant
@@ -31,6 +33,11 @@ CONVERTER = Converter(
 )
 
 
+def check(request: ConversionRequest) -> list[Finding]:
+    """The verdict on every operator of the file: what tf2onnx fails on, only a trial tells."""
+    return _checked.check(request)
+
+
 def convert(request: ConversionRequest) -> ConversionOutcome:
     """Converts subgraph 0 of a file.
 
@@ -38,6 +45,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ConversionError: listing the operators that tf2onnx cannot convert, custom and Flex operators among them.
         UnreadableModelError: when the file is no LiteRT model.
     """
+    return _checked.convert(request)
+
+
+def _write(request: ConversionRequest) -> ConversionOutcome:
     from convkit.loading.tflite_signature import rename_edges, tensor_order
 
     source = request.source.path
@@ -63,13 +74,25 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         # A tensor that is both keeps one name.
         named = tensor_order(copy)
         process = {"tflite_path": str(copy), "opset": opset_of(request.options), "dequantize": dequantize}
-        model = to_onnx(process, CONVERTER.name)
+        try:
+            model = to_onnx(process, CONVERTER.name)
+        except RefusedError as error:
+            error.gaps = tuple(replace(gap, operator=_own_name(gap.operator, request)) for gap in error.gaps)
+            raise
     write(model, request.output, signature, inputs=named.inputs, outputs=named.outputs)
     if dequantize:
         return ConversionOutcome(
             ("quantization was removed between the inputs and the outputs: values differ from the source's by some steps",)
         )
     return ConversionOutcome()
+
+
+def _own_name(operator: str, request: ConversionRequest) -> str:
+    """tf2onnx drops the prefix of TensorFlow's own operators."""
+    from convkit.readers import inspect
+
+    flex = f"Flex{operator}"
+    return flex if flex in inspect(request.source.path).operators else operator
 
 
 def _numbered(prefix: str, specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -84,7 +107,7 @@ def _references(names: Sequence[str], tensors: Sequence[str], aliases: Sequence[
     return list(range(len(names)))
 
 
-def check(request: ConversionRequest) -> list[Finding]:
+def _survey(request: ConversionRequest) -> list[Finding]:
     """Which operators of the file tf2onnx has no handler for, told without converting it."""
     from convkit.readers import inspect
 
@@ -100,3 +123,6 @@ def target() -> Target:
     handled = {*tfl_op.create_tfl_to_tf_mapping(), *tf_op.create_mapping(OPSET.default, [])}
     names = {name.removeprefix("TFL_") for name in handled if name.startswith("TFL_")}
     return Target("tf2onnx", tf2onnx.__version__, frozenset(names | ADDED_LITERT_OPERATORS))
+
+
+_checked = tried(_write, _survey)

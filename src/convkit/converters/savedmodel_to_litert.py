@@ -6,14 +6,15 @@ Select TensorFlow operators ("Flex") are never allowed: no Python package of tod
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.converters._checked import RefusedError, tried
 from convkit.errors import ConversionError
 from convkit.formats import Variant
-from convkit.legalization.target import Finding, Target, check_operators
+from convkit.legalization.target import Finding, Target, Verdict, check_operators
 
 __all__ = ["CONVERTER", "check", "convert"]
 
@@ -27,6 +28,11 @@ CONVERTER = Converter(
 )
 
 
+def check(request: ConversionRequest) -> list[Finding]:
+    """The verdict on every operator of the model, which TFLiteConverter alone knows."""
+    return _checked.check(request)
+
+
 def convert(request: ConversionRequest) -> ConversionOutcome:
     """Converts one signature of a SavedModel.
 
@@ -34,6 +40,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ConversionError: listing all operators for which LiteRT has no built-in operator.
         UnreadableModelError: when TensorFlow cannot load the SavedModel.
     """
+    return _checked.convert(request)
+
+
+def _write(request: ConversionRequest) -> ConversionOutcome:
     from convkit.loading import tensorflow as loading
     from convkit.loading.tflite_signature import rename_edges
 
@@ -48,8 +58,9 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     except ConversionError:
         raise
     except Exception as error:
-        if (explained := _explained(str(error))).operators or not _cannot_freeze(edge):
-            raise explained.error from error
+        refusal = _explained(str(error), edge)
+        if isinstance(refusal, RefusedError) or not _cannot_freeze(edge):
+            raise refusal from error
         key = next(name for name, each in loading.saved_model(path).signatures.items() if each is function)
         request.output.write_bytes(_imported(path, key, loading.saved_model(path)))
         rename_edges(request.output, signature)
@@ -116,36 +127,34 @@ _PROTOBUF_LIMIT = 1_900_000_000
 # What MLIR prints: the summary's lists, and the operator that a pass gave up on.
 _LISTED = re.compile(r"^\s*(?:TF Select|Flex|Custom|Select TF) ops: (.+)$", re.MULTILINE)
 _ILLEGAL = re.compile(r"(?:failed to legalize operation|error:) '(tf\.\w+)'")
+# A table's input is left over where the table is refused.
+_CONSEQUENCES = frozenset({"Placeholder"})
 _REQUIRES = re.compile(r"('tf\.\w+' op requires .+?)(?: during .+)?$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class _Explained:
-    error: ConversionError
-    operators: tuple[str, ...]
-
-
-def _explained(text: str) -> _Explained:
+def _explained(text: str, edge: Any) -> ConversionError:
     """The converter's message, put into one sentence that names all operators."""
     names = [name.strip().removeprefix("tf.") for line in _LISTED.findall(text) for name in line.split(",")]
     names += [name.removeprefix("tf.") for name in _ILLEGAL.findall(text)]
-    operators = tuple(dict.fromkeys(names))
-    if operators:
-        message = f"LiteRT has no built-in operator for {', '.join(operators)}"
-        if reasons := dict.fromkeys(_REQUIRES.findall(text)):
-            message += f" ({'; '.join(reasons)})"
-    else:
-        first = next((line.strip() for line in text.splitlines() if "error:" in line), " ".join(text.split()))
-        message = f"TFLiteConverter failed: {first[:600]}"
+    operators = tuple(dict.fromkeys(name for name in names if name not in _CONSEQUENCES))
     hint = "replace the operators in the model, or let `convkit plan` show another route, for example over ONNX"
-    return _Explained(ConversionError(message, component=CONVERTER.name, hint=hint), operators)
+    if not operators:
+        first = next((line.strip() for line in text.splitlines() if "error:" in line), " ".join(text.split()))
+        return ConversionError(f"TFLiteConverter failed: {first[:600]}", component=CONVERTER.name, hint=hint)
+    required = tuple(dict.fromkeys(_REQUIRES.findall(text)))
+    message = f"LiteRT has no built-in operator for {', '.join(operators)}" + (f" ({'; '.join(required)})" if required else "")
+    return RefusedError(message, [_gap(o, required, edge) for o in operators], component=CONVERTER.name, hint=hint)
 
 
-def check(request: ConversionRequest) -> list[Finding]:
-    """The operators of the SavedModel that are known to have no built-in LiteRT operator."""
-    from convkit.readers import inspect
-
-    return check_operators(inspect(request.source.path).operators, TARGET)
+def _gap(operator: str, required: Sequence[str], edge: Any) -> Finding:
+    """An operator that was refused, with its nodes, those of inner functions included."""
+    graph = edge.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    places = tuple(node.name for node in nodes if node.op == operator)
+    reason = f"TFLiteConverter {TARGET.version} has no built-in operator for it as it is used here"
+    told = "; ".join([reason, *(r for r in required if f"'tf.{operator}'" in r)])
+    hint = "replace it in the model, or see `convkit plan` for another route"
+    return Finding(operator, max(1, len(places)), Verdict.GAP, told, places, hint)
 
 
 # TFLiteConverter has no registry to ask, so an operator is legal unless it was tried on its own and refused (TensorFlow
@@ -157,3 +166,13 @@ _REFUSED = """
 """
 
 TARGET = Target("TFLiteConverter", "2.21", lambda operator: operator not in _REFUSED.split())
+
+
+def _survey(request: ConversionRequest) -> list[Finding]:
+    """The operators of the SavedModel that are known to have no built-in LiteRT operator."""
+    from convkit.readers import inspect
+
+    return check_operators(inspect(request.source.path).operators, TARGET)
+
+
+_checked = tried(_write, _survey)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
+from convkit.converters._checked import tried
 from convkit.converters._tf2onnx import ADDED_OPERATORS, OPSET, external_storage, opset_of, to_onnx, write
 from convkit.errors import ConversionError
 from convkit.formats import Variant
@@ -35,6 +36,11 @@ _STATE_HINT = "make the state an input and an output of the model"
 _EXTERNAL_FROM = 1_900_000_000
 
 
+def check(request: ConversionRequest) -> list[Finding]:
+    """The verdict on every operator of the model: what tf2onnx fails on, only a trial tells."""
+    return _checked.check(request)
+
+
 def convert(request: ConversionRequest) -> ConversionOutcome:
     """Converts one signature of a SavedModel.
 
@@ -42,6 +48,10 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         ConversionError: listing the operators that tf2onnx cannot convert.
         UnreadableModelError: when TensorFlow cannot load the SavedModel.
     """
+    return _checked.convert(request)
+
+
+def _write(request: ConversionRequest) -> ConversionOutcome:
     from tf2onnx import tf_loader
 
     from convkit.loading import tensorflow as loading
@@ -66,7 +76,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
     return ConversionOutcome()
 
 
-def check(request: ConversionRequest) -> list[Finding]:
+def _survey(request: ConversionRequest) -> list[Finding]:
     """Which operators tf2onnx has no handler for, told without loading the SavedModel, and which ones change variables."""
     from convkit.loading.tensorflow import assignments
     from convkit.readers import inspect
@@ -188,3 +198,5 @@ _NEVER_CONVERTED = frozenset(
         "_Retval",
     ]
 )
+
+_checked = tried(_write, _survey)
