@@ -278,3 +278,16 @@ def test_executorch_programs_of_integers_have_an_empty_segment_and_no_header(tmp
     program = to_edge_transform_and_lower(torch.export.export(Sum(), (example, example))).to_executorch()
     info = inspect(write(tmp_path / "sum.pte", bytes(program.buffer)))
     assert [(t.dtype, t.shape) for t in info.signatures[0].inputs] == [("int16", (2, 3))] * 2
+
+
+def test_operations_of_keras_have_the_dtype_of_what_they_compute(tmp_path):
+    """Their configuration names none, and the trace would refuse another one than the signature's."""
+    import keras
+    from keras import ops
+
+    x = keras.Input((4,), name="x")
+    hidden = keras.layers.Dense(3)(x)
+    made = [ops.argmax(hidden, -1), hidden > 0, ops.cast(hidden, "int32"), ops.sign(hidden), ops.argsort(hidden)]
+    model = keras.Model(x, [*made, ops.floor_divide(ops.cast(hidden, "int32"), 2)])
+    model.save(tmp_path / "m.keras")
+    assert [t.dtype for t in inspect(tmp_path / "m.keras").signature.outputs] == [t.dtype for t in model.outputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convkit.reports.schema import NoiseFloor
-from convkit.validators.tolerance import ILL_CONDITIONED, Tolerance, above_noise, explained
+from convkit.validators.tolerance import ILL_CONDITIONED, Tolerance, above_noise, default_tolerance, explained
 
 BASE = Tolerance(1e-5, "base")
 
@@ -28,3 +28,11 @@ def test_no_noise_excuses_everything():
     assert above_noise(BASE, loud).relative == ILL_CONDITIONED
     assert above_noise(Tolerance(1e-2, "float16"), loud).relative == 1e-2
     assert explained(2.9, loud) and not explained(3.1, loud)
+
+
+def test_what_is_computed_in_half_precision_is_held_to_that():
+    """Runtimes keep sums of halves in float32, or do not; the outputs may be float32 all the same."""
+    mixed = default_tolerance("float32", 40, computed="float16")
+    assert mixed.relative == default_tolerance("float16", 40).relative
+    assert "computes in float16" in mixed.reason
+    assert default_tolerance("int64", 40, computed="float16").relative == 0

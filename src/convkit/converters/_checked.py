@@ -7,6 +7,7 @@ has been made. One model is kept at a time: a worker must not hold the weights o
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,8 +55,8 @@ class Checked:
         """The verdict on every operator of the model; where there is no gap, the file has been made."""
         self._forget()
         # Under its own name: what lies beside a model (external data) is named after it.
-        path = request.output.with_name(f"{request.output.name}.checked") / request.output.name
-        path.parent.mkdir()
+        directory = tempfile.mkdtemp(prefix=f"{request.output.name}.checked-", dir=request.output.parent)
+        path = Path(directory) / request.output.name
         made = self.make(request, path)
         self._latest = (_key(request), path, made)
         return made.findings

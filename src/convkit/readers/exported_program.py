@@ -20,6 +20,7 @@ from convkit.formats import Variant
 from convkit.readers.archive import read_json, read_member
 from convkit.readers.damage import DamagedFileError
 from convkit.readers.exported_arithmetic import small_constants, steps
+from convkit.readers.half_precision import half_metadata
 from convkit.readers.index_bounds import Lookup, Node, index_bounds
 from convkit.readers.input_domains import input_domains
 from convkit.readers.pytorch_names import dimension_names, named_shape, output_names, readable_expression
@@ -101,6 +102,8 @@ def describe(path: Path, archive: zipfile.ZipFile) -> ModelInfo:
     dtypes = {name: dtype for name, (dtype, _) in shapes.items()}
     if domains := input_domains(specs, steps(graph, dtypes, small_constants(archive, module))):
         metadata["input_domains"] = {renamed.get(name, name): domain for name, domain in domains.items()}
+    made = (_value_name(output) for node in graph["nodes"] for output in node["outputs"])
+    metadata |= half_metadata(dtypes[name] for name in made if name in dtypes)
     if limits := _ranges(program, module, shapes):
         metadata["dynamic_ranges"] = limits
     return ModelInfo(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from convkit.readers.half_precision import half_metadata
 from convkit.readers.index_bounds import Lookup, Node, index_bounds
 from convkit.readers.input_domains import MOST_CONSTANTS, Affine, Moved, Step, input_domains
+from convkit.readers.keras_config import compute_dtype
 from convkit.signature import Signature
 
 __all__ = ["domain_metadata"]
@@ -26,7 +28,7 @@ def domain_metadata(model: Any, signatures: tuple[Signature, ...]) -> dict[str, 
         return {}
     inputs = signatures[0].inputs
     calls = list(_calls(layers, inputs[0].name))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = half_metadata(map(compute_dtype, layers))
     if bounds := index_bounds((spec.name for spec in inputs), (s for call in calls for s in _lookups(*call))):
         found["index_bounds"] = bounds
     if domains := input_domains(inputs, (step for call in calls for step in _steps(*call))):

@@ -12,11 +12,32 @@ from typing import Any
 from convkit.readers.damage import DamagedFileError
 from convkit.signature import Dim, Signature, TensorSpec, dynamic_dim
 
-__all__ = ["describe_config", "signature_of_config"]
+__all__ = ["compute_dtype", "describe_config", "signature_of_config"]
 
 _OWN_MODULES = ("keras", "tensorflow", "tf_keras")
 _MODELS = ("Functional", "Model", "Sequential")
 _MAX_NESTING = 32
+# Classes of `keras.ops` whose results are no numbers of their operands' dtype.
+_OF_INDICES = frozenset(("Argmax", "Argmin", "Argpartition", "Argsort", "CountNonzero", "Digitize", "Searchsorted"))
+_OF_TRUTHS = frozenset(
+    (
+        *(
+            "All",
+            "Any",
+            "Equal",
+            "Greater",
+            "GreaterEqual",
+            "InTopK",
+            "Isclose",
+            "Isfinite",
+            "Isinf",
+            "Isnan",
+            "Less",
+            "LessEqual",
+        ),
+        *("LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "NotEqual"),
+    )
+)
 
 
 def describe_config(config: Any) -> dict[str, Any]:
@@ -104,7 +125,7 @@ def _sequential_signature(config: Any, layers: dict[str, Any]) -> Signature | No
     if not isinstance(shape, list):
         return None
     name = first if layer.get("class_name") == "InputLayer" else f"{first}_input"
-    source = TensorSpec(name, _dtype(layer), _shape(name, shape))
+    source = TensorSpec(name, compute_dtype(layer), _shape(name, shape))
     return Signature((source,), (_output_spec(last, output, {}),))
 
 
@@ -134,15 +155,24 @@ def _input_spec(name: str, layer: Any) -> TensorSpec:
     shape = _batch_shape(layer)
     if shape is None:
         raise DamagedFileError(f"its input layer {name!r} has no shape")
-    return TensorSpec(name, _dtype(layer), _shape(name, shape))
+    return TensorSpec(name, compute_dtype(layer), _shape(name, shape))
 
 
-def _dtype(layer: Any) -> str:
-    """A dtype, or the compute dtype of a policy ("mixed_float16")."""
+def compute_dtype(layer: Any) -> str:
+    """A layer's dtype, or the compute dtype of its policy ("mixed_float16")."""
     dtype = (layer.get("config") or {}).get("dtype") or "float32"
     if isinstance(dtype, dict):
         dtype = (dtype.get("config") or {}).get("name") or "float32"
     return str(dtype).removeprefix("mixed_")
+
+
+def _result_dtype(layer: Any) -> str:
+    """The dtype of what a layer makes; operations (`keras.ops`) have none of their own: their class and operands tell."""
+    config, kind = layer.get("config") or {}, layer.get("class_name")
+    taken = next(_tensors(layer.get("inbound_nodes", [])), None)
+    if "dtype" in config or taken is None:
+        return compute_dtype(layer)
+    return "int32" if kind in _OF_INDICES else "bool" if kind in _OF_TRUTHS else str(taken.get("dtype", "float32"))
 
 
 def _shape(name: str, shape: Sequence[Any]) -> tuple[Dim, ...]:
@@ -160,8 +190,8 @@ def _output_spec(name: str, layer: Any, taken: Mapping[str, Any]) -> TensorSpec:
     built = (layer.get("build_config") or {}).get("input_shape") or (sources[0] if len(sources) == 1 else None)
     units = (layer.get("config") or {}).get("units")
     if layer.get("class_name") == "Dense" and isinstance(built, list) and built and type(units) is int:
-        return TensorSpec(name, _dtype(layer), _shape(name, [*built[:-1], units]))
-    return TensorSpec(name, _dtype(layer), None)
+        return TensorSpec(name, compute_dtype(layer), _shape(name, [*built[:-1], units]))
+    return TensorSpec(name, _result_dtype(layer), None)
 
 
 def _taken_tensors(config: Any) -> dict[str, Any]:

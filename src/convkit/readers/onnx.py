@@ -18,6 +18,7 @@ from convkit.errors import UnreadableModelError
 from convkit.formats import Variant
 from convkit.readers.companions import companion
 from convkit.readers.damage import DamagedFileError
+from convkit.readers.half_precision import half_metadata
 from convkit.readers.index_bounds import Lookup, Node, index_bounds
 from convkit.readers.input_domains import input_domains
 from convkit.readers.onnx_arithmetic import steps
@@ -88,6 +89,7 @@ def read(path: Path, variant: Variant) -> ModelInfo:
         metadata["index_bounds"] = bounds
     if domains := input_domains(signature.inputs, steps(model.graph)):
         metadata["input_domains"] = domains
+    metadata |= half_metadata(walk.computed)
     if model.metadata_props:
         metadata["metadata_props"] = {entry.key: entry.value[:200] for entry in model.metadata_props[:50]}
     return ModelInfo(
@@ -135,6 +137,10 @@ def _qualified(domain: str, name: str) -> str:
     return name if domain in _STANDARD_DOMAINS else f"{domain}::{name}"
 
 
+# TensorProto's codes.
+_HALVES = {10: "float16", 16: "bfloat16"}
+
+
 class _Walk:
     """One pass over the graph, its subgraphs and the model's functions.
 
@@ -146,6 +152,7 @@ class _Walk:
         self.domains: dict[str, set[str]] = {}
         self.tensors: list[Any] = []
         self.parameters = 0
+        self.computed: set[str] = set()
         self._functions = {(f.domain, f.name) for f in model.functions}
         self._graph(model.graph)
         for function in model.functions:
@@ -165,6 +172,8 @@ class _Walk:
             if (node.domain, node.op_type) not in self._functions:
                 self.operators[_qualified(node.domain, node.op_type)] += 1
                 self.domains.setdefault(node.domain, set()).add(node.op_type)
+            if node.op_type == "Cast":
+                self.computed |= {_HALVES[a.i] for a in node.attribute if a.name == "to" and a.i in _HALVES}
             for attribute in node.attribute:
                 for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
                     self._graph(graph)

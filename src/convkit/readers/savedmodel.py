@@ -15,6 +15,7 @@ from convkit.artifact import ModelInfo, size_of
 from convkit.errors import UnreadableModelError
 from convkit.formats import Variant
 from convkit.readers.damage import DamagedFileError
+from convkit.readers.half_precision import half_metadata
 from convkit.readers.protobuf import BYTES, VARINT, parse, top_level_fields
 from convkit.readers.savedmodel_arithmetic import domain_metadata
 from convkit.readers.savedmodel_schema import DTYPES, graph_def_class, saved_model_class
@@ -31,6 +32,10 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 # Bookkeeping of the graph, not operators that a runtime needs a kernel for.
 _STRUCTURAL = frozenset((*_CALLS, "NoOp"))
+# Types of types.proto.
+_HALVES = {14: "bfloat16", 19: "float16"}
+# What computes nothing.
+_MOVED = frozenset(("Identity", "IdentityN", "ReadVariableOp"))
 # A signature's inputs go to one call; a hostile graph has thousands of each.
 _CALLERS_LOOKED_AT = 16
 # What protobuf itself can parse.
@@ -127,6 +132,7 @@ def read(path: Path, variant: Variant) -> ModelInfo:
             "tags": [list(g.meta_info_def.tags) for g in model.meta_graphs],
             "functions": len(graph.functions),
             **domains,
+            **half_metadata(_HALVES.get(node.attr["T"].type, "") for node in used if node.op not in _MOVED and "T" in node.attr),
         },
         notes=tuple(notes),
     )

@@ -54,9 +54,10 @@ def tolerances(
     known = [info for info in infos if info is not None]
     operators = sum(known[0].operators.values()) if known else 0
     quantized = any(map(is_quantized, known))
+    computed = "" if infos[0] is None else str(infos[0].metadata.get("computes_in", ""))
 
     def default(dtype: str) -> Tolerance:
-        found = default_tolerance(dtype, operators, quantized)
+        found = default_tolerance(dtype, operators, quantized, computed)
         # An exact output stays exact.
         return coarsest if coarsest is not None and 0 < found.relative < coarsest.relative else found
 

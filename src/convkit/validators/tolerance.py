@@ -22,9 +22,10 @@ ILL_CONDITIONED = 1e-3
 FAR_OFF = 10 * ILL_CONDITIONED
 """Beyond this share of the scale no experiment that takes seconds is made to see whether rounding explains a difference."""
 _HALF = {"float16": 1e-2, "bfloat16": 4e-2}
+_BITS = {"float16": 11, "bfloat16": 8}
 
 
-def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> Tolerance:
+def default_tolerance(dtype: str, operators: int, quantized: bool = False, computed: str = "") -> Tolerance:
     """The tolerance for an output of that dtype.
 
     float32: rounding differs because runtimes sum in other orders. Healthy conversions measure 1e-7 to 2e-6 of the scale;
@@ -36,12 +37,15 @@ def default_tolerance(dtype: str, operators: int, quantized: bool = False) -> To
         dtype: Of the output, as a numpy name.
         operators: Operators in the source model, 0 if unknown.
         quantized: Whether the model computes in 8-bit integers.
+        computed: The half precision that the source computes in, whatever its outputs are; "" for none.
     """
     if quantized and dtype.startswith(("float", "int8", "uint8")):
         return Tolerance(2e-2, "quantized to 8 bits: runtimes round requantization differently by a step or two")
     if dtype in _HALF:
-        return Tolerance(_HALF[dtype], f"{dtype} keeps {11 if dtype == 'float16' else 8} bits of mantissa")
+        return Tolerance(_HALF[dtype], f"{dtype} keeps {_BITS[dtype]} bits of mantissa")
     if dtype.startswith(("float", "complex")):
+        if computed in _HALF:
+            return Tolerance(_HALF[computed], f"the model computes in {computed}, which keeps {_BITS[computed]} bits of mantissa")
         grown = _FLOAT32 * max(1.0, operators / _OPERATORS_AT_BASE)
         if grown <= _FLOAT32:
             return Tolerance(_FLOAT32, "float32: another order of summation")
