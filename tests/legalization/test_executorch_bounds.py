@@ -43,6 +43,10 @@ def test_the_user_s_bound_and_the_model_s_own_hold() -> None:
     assert _bounds(1, limit=700, highest=500) == [700, 500]
 
 
+def test_a_bound_that_torch_made_up_is_none() -> None:
+    assert _bounds(1, highest=999_999_999) == [64, 800]
+
+
 def test_a_dimension_that_a_reshape_takes_away_is_refused() -> None:
     """A squeezed batch: the compiler would make it static, or fail."""
 

@@ -30,6 +30,8 @@ class _Room:
 _ROOMS = (_Room(64, 4), _Room(16, 4), _Room(64, 2), _Room(16, 2), _Room(64, 1))
 """From the roomiest to what no program is denied."""
 
+_BEYOND_MEMORY = 1 << 26
+"""A size that no memory is planned for."""
 _AMPLE = 1 << 26
 """Bytes of a program's largest tensor up to which room beyond the example's sizes is worth its memory."""
 
@@ -87,10 +89,13 @@ def bound(
 
 
 def _is_to_bound(allowed: Any, limit: int | None) -> bool:
-    """Whether a dimension has no bound of its own, or the user wants another; what may be negative is computed, and no size."""
+    """Whether a dimension has no bound of its own, or the user wants another; what may be negative is computed, and no size.
+
+    torch bounds dimensions while it exports, at numbers like 999,999,999, which nobody meant.
+    """
     from torch.utils._sympy.numbers import int_oo
 
-    is_bounded = allowed.upper is not int_oo and int(allowed.upper) < 1 << 31
+    is_bounded = allowed.upper is not int_oo and int(allowed.upper) < _BEYOND_MEMORY
     return not (is_bounded and limit is None) and allowed.lower != -int_oo
 
 
