@@ -39,6 +39,13 @@ def test_slice(start: int, end: int, step: int) -> None:
         agrees("Slice", data, rest, dynamic={"x": {0: "n"}})
 
 
+@pytest.mark.parametrize("end", [10**9, 2**31 - 1, 5, 100])
+@pytest.mark.parametrize("start", [0, 2])
+def test_a_slice_beyond_a_dynamic_dimension_runs_in_litert(start: int, end: int) -> None:
+    """TFLiteConverter drops the clamp."""
+    agrees_in_litert("Slice", {"x": floats(4, 7)}, {"s": ints(0, start), "e": ints(10**9, end)}, dynamic={"x": {0: "n", 1: "m"}})
+
+
 def test_slice_of_several_axes() -> None:
     agrees("Slice", {"x": floats(4, 5, 6)}, {"s": ints(1, -3), "e": ints(3, _LARGEST), "a": ints(-1, 0)})
     agrees("Slice", {"x": floats(4, 5, 6)}, {"s": ints(1, 2, 3), "e": ints(3, 5, 6)})

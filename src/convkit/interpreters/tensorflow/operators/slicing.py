@@ -21,6 +21,8 @@ from convkit.interpreters.tensorflow.sizes import (
 from convkit.interpreters.tensorflow.table import operator
 
 _LARGEST_INT32 = 2**31 - 1
+_TO_THE_END = 10**9
+"""What exporters write where they mean all the rest: this, or a largest integer."""
 _MOST_SLICED = 5
 
 
@@ -43,7 +45,7 @@ def _slice(x, starts, ends, axes, steps):
         parts[axis % len(sizes)] = _part(start, end, step, sizes[axis % len(sizes)])
     if len(sizes) > _MOST_SLICED and is_static(sizes):
         return _picked(x, parts, sizes)
-    return x[tuple(parts)] if parts else x
+    return x if all(part == slice(None) for part in parts) else x[tuple(parts)]
 
 
 def _picked(x, parts, sizes):
@@ -64,7 +66,11 @@ def _part(start, end, step, size):
         return slice(first, None if stop < 0 else stop, step) if size else slice(0, 0)
     if is_static((start, step)) and step < 0 and start < -1:
         start = Size(tf.maximum(size_tensor(size) + _bound(start), 0))  # TensorFlow would clamp to before the first
-    return slice(*(_bound(v) for v in (start, end, step)))
+    if is_static((end, step)) and step > 0 and end > 0:
+        # TFLiteConverter makes a size of a number, which LiteRT refuses where the dimension is shorter.
+        end = None if end >= _TO_THE_END else Size(tf.minimum(size_tensor(size), end))
+        start = None if end is None and start == 0 and step == 1 else start
+    return slice(*(None if v is None else _bound(v) for v in (start, end, step)))
 
 
 def _bound(value):
