@@ -387,22 +387,19 @@ def test_an_input_that_the_model_changes_in_place_is_no_output(tmp_path: Path) -
     np.testing.assert_allclose(got, Changes()(x.clone()).numpy())
 
 
-class _Scaled(nn.Linear):
-    """A linear layer whose weight is kept in 8 bits, as torchao's are, with a scale per channel."""
-
-    def __init__(self) -> None:
-        super().__init__(16, 8)
-        self.register_buffer("levels", torch.randint(-128, 128, (8, 16), dtype=torch.int8))
-        self.register_buffer("scale", torch.rand(8) / 100)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.mm(x, self.levels.t().to(torch.float32)) * self.scale + self.bias
+def _scaled_linear() -> nn.Linear:
+    """A linear layer whose weight is kept in 8 bits with a scale per channel; as torchao's are, its class is still torch's."""
+    layer = nn.Linear(16, 8)
+    layer.register_buffer("levels", torch.randint(-128, 128, (8, 16), dtype=torch.int8))
+    layer.register_buffer("scale", torch.rand(8) / 100)
+    layer.forward = lambda x: torch.mm(x, layer.levels.t().to(torch.float32)) * layer.scale + layer.bias
+    return layer
 
 
 def test_what_a_linear_layer_computes_besides_its_product_is_kept(tmp_path: Path) -> None:
     """XNNPACK's passes take a whole `nn.Linear` for one operator."""
     signature = Signature((parse_spec("x:float32[3,16]"),), (parse_spec("y:float32[3,8]"),))
-    module, x = nn.Sequential(_Scaled(), nn.ReLU()).eval(), torch.randn(3, 16)
+    module, x = nn.Sequential(_scaled_linear(), nn.ReLU()).eval(), torch.randn(3, 16)
     torch.export.save(torch.export.export(module, (x,)), tmp_path / "m.pt2")
     outcome = converted(Artifact(Variant.EXPORTED_PROGRAM, tmp_path / "m.pt2", signature), tmp_path / "m.pte")
     assert not any("portable" in note for note in outcome.notes)
