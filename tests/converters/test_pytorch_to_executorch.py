@@ -405,3 +405,20 @@ def test_what_a_linear_layer_computes_besides_its_product_is_kept(tmp_path: Path
     assert not any("portable" in note for note in outcome.notes)
     (got,) = session(tmp_path / "m.pte", signature).run({"x": x.numpy()}).values()
     np.testing.assert_allclose(got, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_tensor_that_is_made_empty_and_filled_keeps_its_dynamic_size(tmp_path: Path) -> None:
+    class Fills(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = x.new_empty(x.shape[0], 6)
+            made[:, :3], made[:, 3:] = x, -x
+            return made
+
+    signature = Signature((parse_spec("x:float32[n,3]"),), (parse_spec("y:float32[n,6]"),))
+    exported = torch.export.export(Fills(), (torch.randn(4, 3),), dynamic_shapes=({0: torch.export.Dim("n", max=16)},))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    converted(Artifact(Variant.EXPORTED_PROGRAM, tmp_path / "m.pt2", signature), tmp_path / "m.pte")
+    for rows in (2, 16):
+        x = torch.randn(rows, 3)
+        (got,) = session(tmp_path / "m.pte", signature).run({"x": x.numpy()}).values()
+        np.testing.assert_allclose(got, Fills()(x).numpy())

@@ -22,6 +22,7 @@ def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.Export
     changed = programs.copied(ready.run_decompositions({}) if _changes_inputs(ready) else ready)
     notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_values(changed))
     _blocking_copies(changed)
+    _filled(changed)
     return changed, tuple(n for n in notes if n)
 
 
@@ -85,6 +86,19 @@ def _blocking_copies(program: Any) -> None:
                 place = names.index("non_blocking")
                 node.args = tuple(False if n == place else value for n, value in enumerate(node.args))
                 node.kwargs = {name: value for name, value in node.kwargs.items() if name != "non_blocking"}
+
+
+def _filled(program: Any) -> None:
+    """Tensors that are made empty are made of zeros: `_empty_dim_order` takes numbers only, and so fixes dynamic dimensions."""
+    import torch
+
+    aten = torch.ops.aten
+    place_of_sizes = {aten.new_empty.default: 1, aten.empty.memory_format: 0}
+    for node in programs.calls(program):
+        if node.target in place_of_sizes:
+            node.args = (node.args[place_of_sizes[node.target]], 0)
+            node.kwargs = {"dtype": node.meta["val"].dtype}
+            node.target = aten.full.default
 
 
 def _unchanged_values(program: Any) -> str:
