@@ -12,6 +12,7 @@ from pathlib import Path
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host, Option
 from convkit.converters import _onnx2tf
 from convkit.converters._checked import Checked, Made, refused
+from convkit.converters._litert_trial import trouble
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Verdict
@@ -73,6 +74,8 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         write_model_file(schema_tflite=_onnx2tf.schema(), model_ir=ir, output_tflite_path=str(output))
         if signature.dynamic_dims:
             _check_resizing(str(output), signature)
+        elif reason := trouble(output, signature, request.examples):
+            raise ConversionError(f"LiteRT cannot run what onnx2tf wrote: {reason}", component=CONVERTER.name)
     except ConversionError as error:
         output.unlink(missing_ok=True)
         gap = Finding("the graph", 1, Verdict.GAP, error.message, hint=error.hint or "", code="CK111")

@@ -12,6 +12,7 @@ from typing import Any
 
 from convkit.components import ConversionOutcome, ConversionRequest, Converter, Host
 from convkit.converters._checked import RefusedError, tried
+from convkit.converters._litert_trial import trouble
 from convkit.errors import ConversionError
 from convkit.formats import Variant
 from convkit.legalization.target import Finding, Target, Verdict, check_operators
@@ -44,6 +45,16 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
 
 def _write(request: ConversionRequest) -> ConversionOutcome:
+    outcome = _made(request)
+    signature = request.signature or request.source.signature
+    if signature is not None and (reason := trouble(request.output, signature, request.examples)):
+        raise ConversionError(
+            f"LiteRT cannot run what TFLiteConverter wrote: {reason}", component=CONVERTER.name, hint="see `convkit plan`"
+        )
+    return outcome
+
+
+def _made(request: ConversionRequest) -> ConversionOutcome:
     from convkit.loading import tensorflow as loading
     from convkit.loading.tflite_signature import rename_edges
 

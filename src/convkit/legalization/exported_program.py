@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "DRAWS",
     "NODE_KEY",
     "Place",
     "calls",
@@ -197,7 +198,7 @@ _DROPS: Mapping[str, Sequence[str]] = {
     "_fused_dropout": ["p"], "alpha_dropout": ["p", "train"], "dropout": ["p", "train"], "feature_dropout": ["p", "train"],
     "native_dropout": ["p", "train"], "rrelu": ["training"], "scaled_dot_product_attention": ["dropout_p"],
 }  # fmt: skip
-_DRAWS = ("bernoulli", "multinomial", "normal", "poisson", "rand", "uniform")
+DRAWS = ("bernoulli", "multinomial", "normal", "poisson", "rand", "uniform")
 _DROPPING = Reason("it is random in training: call eval() on the model before it is exported", "CK114")
 _DRAWING = Reason("it draws random numbers, which no two runs agree on: make them an input of the model", "CK114")
 
@@ -209,7 +210,7 @@ def random_nodes(program: torch.export.ExportedProgram) -> dict[torch.fx.Node, s
         name = getattr(node.target, "_opname", "").rstrip("_")
         if name in _DROPS and all(_argument(node, wanted) for wanted in _DROPS[name]):
             found[node] = _DROPPING
-        elif name.startswith(_DRAWS) and _is_seeded(node) and _is_used(node):
+        elif name.startswith(DRAWS) and _is_seeded(node) and _is_used(node):
             found[node] = _DRAWING
     return found
 

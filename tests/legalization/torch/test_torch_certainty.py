@@ -62,6 +62,18 @@ def test_what_data_decide_is_tried(tmp_path):
     assert certainty.proved_findings(path, Variant.PTE) is None
 
 
+def test_random_numbers_are_tried(tmp_path):
+    """Some programs use what they draw, which is refused, and some do not."""
+
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.rand(2, 3)
+
+    path = saved(Noisy(), torch.ones(2, 3), tmp_path / "m.pt2")
+    assert dict(certainty.forms(path))["aten.rand.default"] is None
+    assert certainty.proved_findings(path, Variant.ONNX) is None
+
+
 def test_what_was_not_proved_is_tried(tmp_path):
     class Gamma(nn.Module):
         def forward(self, x):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from convkit.formats import Variant
+from convkit.legalization.exported_program import DRAWS
 from convkit.legalization.proved import Form, ProvedOperators
 from convkit.legalization.target import Finding, Verdict
 from convkit.readers.archive import open_archive, read_json
@@ -63,6 +64,9 @@ def forms(path: Path) -> Iterator[tuple[str, Form | None]]:
 
 
 def _form(node: Mapping[str, Any], tensors: Mapping[str, Any]) -> Form | None:
+    # Where its numbers reach an output, no target draws the same: whether they do, only the whole graph tells.
+    if str(node["target"]).removeprefix("torch.ops.aten.").startswith(DRAWS):
+        return None
     arguments = {str(given["name"]): given["arg"] for given in node["inputs"]}
     if any("as_graph" in arg or "as_custom_obj" in arg for arg in arguments.values()):
         return None
