@@ -136,7 +136,9 @@ def legalized(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
 
     Before sizes are pinned: what is written out must hold at every size.
     """
-    return written_out(in_plain_numbers(program), target())
+    from convkit.legalization.torch.axes import with_few_axes
+
+    return written_out(with_few_axes(in_plain_numbers(program), _MOST_AXES), target())
 
 
 def in_plain_numbers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
