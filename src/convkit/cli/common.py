@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,6 +32,8 @@ __all__ = [
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _LABEL_WIDTH = 10
+_LONG = 1.0
+"""Seconds from which on a check says how long it took."""
 
 
 def _stacked(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
@@ -226,9 +229,11 @@ class Lines:
     def __init__(self, shown: bool) -> None:
         self._shown = shown
         self._status: Any = None
+        self._since = time.perf_counter()
 
     def __call__(self, event: Event) -> None:
         if event.running:
+            self._since = time.perf_counter()
             self._spin(event)
             return
         self._stop()
@@ -253,7 +258,9 @@ class Lines:
             steps = ", ".join(terminal.describe_step(s) for s in detail.steps)
             line("route", " → ".join(f.value for f in formats) + f" ({steps})")
         elif event.stage == "check":
-            line("check", terminal.describe_findings(detail))
+            # Where only a trial tells, the conversion is made here.
+            taken = time.perf_counter() - self._since
+            line("check", terminal.describe_findings(detail) + (f" · {terminal.human_seconds(taken)}" if taken >= _LONG else ""))
         elif event.stage == "convert":
             line("convert", terminal.describe_stage(detail))
             for note in detail.notes:
