@@ -284,8 +284,17 @@ class Function(nn.Module):
         lambda x: torch.ops.aten.max_pool2d_with_indices_backward(
             torch.ones(1, 1, 1, 2), x[None, None], [2, 2], [2, 2], [0, 0], [1, 1], True, torch.tensor([[[[3, 2]]]])
         ),
+        lambda x: torch.narrow_copy(x, -1, 1, 2),
     ],
-    ids=["a copy that does not block", "narrow indices", "float64", "another GELU", "statistics of the batch", "a gradient"],
+    ids=[
+        "a copy that does not block",
+        "narrow indices",
+        "float64",
+        "another GELU",
+        "statistics of the batch",
+        "a gradient",
+        "an axis from the end",
+    ],
 )
 def test_what_a_kernel_does_not_take_is_brought_to_what_it_takes(
     function: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path

@@ -128,6 +128,7 @@ def tried(
         try:
             outcome = write(replace(request, output=output))
         except ConversionError as error:
+            output.unlink(missing_ok=True)
             listed = survey(request)
             gaps = list(error.gaps) if isinstance(error, RefusedError) else []
             known = {gap.operator for gap in gaps}

@@ -23,6 +23,7 @@ def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.Export
     notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_values(changed))
     _blocking_copies(changed)
     _filled(changed)
+    _positive_axes(changed)
     return changed, tuple(n for n in notes if n)
 
 
@@ -86,6 +87,16 @@ def _blocking_copies(program: Any) -> None:
                 place = names.index("non_blocking")
                 node.args = tuple(False if n == place else value for n, value in enumerate(node.args))
                 node.kwargs = {name: value for name, value in node.kwargs.items() if name != "non_blocking"}
+
+
+def _positive_axes(program: Any) -> None:
+    """`narrow_copy` along an axis that is counted from the end ends the process (a check in the portable kernel)."""
+    import torch
+
+    for node in programs.calls(program):
+        if node.target is torch.ops.aten.narrow_copy.default:
+            value, axis, *rest = node.args
+            node.args = (value, int(axis) % value.meta["val"].dim(), *rest)
 
 
 def _filled(program: Any) -> None:

@@ -21,21 +21,8 @@ _MAX_NESTING = 32
 _OF_INDICES = frozenset(("Argmax", "Argmin", "Argpartition", "Argsort", "CountNonzero", "Digitize", "Searchsorted"))
 _OF_TRUTHS = frozenset(
     (
-        *(
-            "All",
-            "Any",
-            "Equal",
-            "Greater",
-            "GreaterEqual",
-            "InTopK",
-            "Isclose",
-            "Isfinite",
-            "Isinf",
-            "Isnan",
-            "Less",
-            "LessEqual",
-        ),
-        *("LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "NotEqual"),
+        *("All", "Any", "Equal", "Greater", "GreaterEqual", "InTopK", "Isclose", "Isfinite", "Isinf", "Isnan"),
+        *("Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "NotEqual"),
     )
 )
 
