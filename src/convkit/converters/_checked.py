@@ -134,7 +134,7 @@ def tried(
             known = {gap.operator for gap in gaps}
             gaps += [f for f in listed if f.verdict is Verdict.GAP and f.operator not in known]
             if not gaps:
-                gaps.append(Finding(error.component or "the graph", 1, Verdict.GAP, error.message, hint=error.hint, code="CK111"))
+                gaps.append(Finding("the graph", 1, Verdict.GAP, error.message, hint=error.hint, code="CK111"))
             named = {gap.operator for gap in gaps}
             return refused([f for f in listed if f.operator not in named], gaps, error.component, error)
         legal = [f if f.verdict is not Verdict.GAP else replace(f, verdict=Verdict.LEGAL, reason="") for f in survey(request)]
