@@ -136,7 +136,7 @@ def legalized(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
 
     Before sizes are pinned: what is written out must hold at every size.
     """
-    from convkit.legalization.torch.axes import with_few_axes
+    from convkit.legalization.torch.merged_axes import with_few_axes
 
     return written_out(with_few_axes(in_plain_numbers(program), _MOST_AXES), target())
 

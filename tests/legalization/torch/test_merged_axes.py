@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from convkit.legalization import exported_program as programs
-from convkit.legalization.torch.axes import with_few_axes
+from convkit.legalization.torch.merged_axes import with_few_axes
 
 
 class Windows(nn.Module):
