@@ -140,7 +140,11 @@ def test_an_object_that_cannot_be_saved_is_an_error(convert):
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("thing", [3, {"weights": 1}, [nn.Linear(1, 1)], nn.Linear, lambda x: x], ids=str)
+@pytest.mark.parametrize(
+    "thing",
+    [3, {"weights": 1}, [nn.Linear(1, 1)], nn.Linear, lambda x: x],
+    ids=["number", "dictionary", "list of modules", "class", "function"],
+)
 def test_anything_else_is_refused(thing, convert):
     with pytest.raises(convkit.UsageError, match="cannot convert a") as caught:
         convert(thing)

@@ -1,7 +1,7 @@
 // The process that runs TF.js models for `node.py`: reads calls from one pipe, answers on another, one at a time.
 // Arguments: the directory of node_modules, the descriptor to read from, the descriptor to write to.
 
-import { readFileSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync, statSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 
@@ -29,10 +29,34 @@ const { loadLayersModel, model } = packages('@tensorflow/tfjs-layers');
 Object.assign(tf, { loadGraphModel, loadLayersModel, model });
 tf.env().set('WASM_HAS_MULTITHREAD_SUPPORT', false); // the same sums on every machine
 
-/** The bytes of a file as an ArrayBuffer of their own; small files share one. */
-function readBytes(path) {
-  const bytes = readFileSync(path);
-  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+/** Files as one, read where it is asked for. */
+function openShards(paths) {
+  const sizes = paths.map((path) => statSync(path).size);
+  const byteLength = sizes.reduce((sum, size) => sum + size, 0);
+
+  function slice(start, end) {
+    const bytes = new Uint8Array(end - start);
+    for (let i = 0, offset = 0; i < paths.length; offset += sizes[i], i++) {
+      const from = Math.max(start, offset);
+      const to = Math.min(end, offset + sizes[i]);
+      if (from < to) readInto(bytes.subarray(from - start, to - start), paths[i], from - offset);
+    }
+    return bytes.buffer;
+  }
+  return { byteLength, slice };
+}
+
+function readInto(bytes, path, position) {
+  const file = openSync(path);
+  try {
+    for (let at = 0; at < bytes.byteLength;) {
+      const got = readSync(file, bytes, at, Math.min(bytes.byteLength - at, 1 << 30), position + at);
+      if (got === 0) throw new Error(`${path} has become shorter`);
+      at += got;
+    }
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** The next `length` bytes, null at the end of the pipe. */
@@ -52,7 +76,7 @@ function write(parts) {
   }
 }
 
-const operations = createOperations(tf, async (path) => readFileSync(path, 'utf8'), async (path) => readBytes(path));
+const operations = createOperations(tf, async (path) => readFileSync(path, 'utf8'), openShards);
 
 for (let prefix = read(PREFIX_BYTES); prefix; prefix = read(PREFIX_BYTES)) {
   const lengths = readPrefix(prefix);

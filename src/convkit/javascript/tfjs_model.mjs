@@ -12,19 +12,52 @@ export async function useBackend(tf, backend) {
 /**
  * @param tf TF.js.
  * @param topology The object in `model.json`.
- * @param shards One array per weight group of the manifest, of its shards' contents (ArrayBuffers) in order.
+ * @param weights What all shards hold, one after the other: its `byteLength`, and a `slice(start, end)` (or a promise of one),
+ *   as an ArrayBuffer has them.
  */
-export async function loadModel(tf, topology, shards) {
+export async function loadModel(tf, topology, weights) {
   chainOperations(tf);
-  const handler = {
-    load: () =>
-      tf.io.getModelArtifactsForJSON(topology, async (manifest) => {
-        const specs = manifest.flatMap((group) => group.weights);
-        return [specs, joined(shards.flat())];
-      }),
+  if (isLayersModel(topology)) {
+    const whole = () => weights.slice(0, weights.byteLength);
+    return new LayersModel(tf, await tf.loadLayersModel(handlerOf(tf, topology, whole)));
+  }
+  // As a stream: the loader copies all weights otherwise, and both copies are in memory at once.
+  const { load } = handlerOf(tf, topology, () => new ArrayBuffer(0));
+  const streamed = async () => {
+    const artifacts = await load();
+    return { ...artifacts, weightData: undefined, getWeightStream: () => streamOf(weights, artifacts.weightSpecs) };
   };
-  if (isLayersModel(topology)) return new LayersModel(tf, await tf.loadLayersModel(handler));
-  return new GraphModel(tf, await tf.loadGraphModel(handler));
+  return new GraphModel(tf, await tf.loadGraphModel({ load: streamed }, { streamWeights: true }));
+}
+
+function handlerOf(tf, topology, weightData) {
+  const loadWeights = async (manifest) => [manifest.flatMap((group) => group.weights), await weightData()];
+  return { load: () => tf.io.getModelArtifactsForJSON(topology, loadWeights) };
+}
+
+const ELEMENT_BYTES = { float32: 4, int32: 4, complex64: 8, float16: 2, uint16: 2, uint8: 1, bool: 1 };
+const BLOCK_BYTES = 1 << 22;
+
+/** The weights one by one, which is what the loader copies least; strings, whose lengths are in the data, in blocks. */
+function streamOf(weights, specs) {
+  let start = 0;
+  let next = 0;
+  return new ReadableStream({
+    async pull(controller) {
+      if (start >= weights.byteLength) return controller.close();
+      while (next < specs.length && bytesOf(specs[next]) === 0) next++;
+      const size = next < specs.length ? bytesOf(specs[next]) : NaN;
+      next = size ? next + 1 : specs.length;
+      const end = Math.min(start + (size || BLOCK_BYTES), weights.byteLength);
+      controller.enqueue(await weights.slice(start, end));
+      start = end;
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** How long a weight is, NaN where only the data tell. */
+function bytesOf({ dtype, shape, quantization }) {
+  return shape.reduce((product, size) => product * size, 1) * ELEMENT_BYTES[quantization?.dtype ?? dtype];
 }
 
 /** Makes methods of the operations that the layers API calls as such; only the whole package, which has all backends, has them. */
@@ -38,18 +71,6 @@ function chainOperations(tf) {
       return tf[name](this, ...args);
     };
   }
-}
-
-/** The loaders index one buffer far faster than a list of them, and most models have one shard. */
-function joined(buffers) {
-  if (buffers.length === 1) return buffers[0];
-  const all = new Uint8Array(buffers.reduce((sum, b) => sum + b.byteLength, 0));
-  let offset = 0;
-  for (const buffer of buffers) {
-    all.set(new Uint8Array(buffer), offset);
-    offset += buffer.byteLength;
-  }
-  return all.buffer;
 }
 
 function isLayersModel({ format, modelTopology }) {

@@ -6,17 +6,16 @@ import { loadModel, useBackend } from './tfjs_model.mjs';
 /**
  * @param tf TF.js.
  * @param readText Reads a text file, by the address that Python gave.
- * @param readBytes Reads a file as an ArrayBuffer.
+ * @param openShards What the files at a list of addresses hold, one after the other: see `loadModel`.
  */
-export function createOperations(tf, readText, readBytes) {
+export function createOperations(tf, readText, openShards) {
   const models = new Map();
 
   /** Loads a model under a number. */
   async function load({ id, backend, model, shards }) {
     await useBackend(tf, backend);
     const topology = JSON.parse((await readText(model)).replace(/^\uFEFF/, ''));
-    const contents = await Promise.all(shards.map((group) => Promise.all(group.map(readBytes))));
-    const loaded = await loadModel(tf, topology, contents);
+    const loaded = await loadModel(tf, topology, await openShards(shards.flat()));
     models.set(id, loaded);
     return [{ inputs: loaded.inputNames, outputs: loaded.outputNames }, []];
   }

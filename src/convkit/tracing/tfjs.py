@@ -54,14 +54,16 @@ def recorded(session: TfjsSession, artifact: Artifact, feeds: Mapping[str, np.nd
     inputs, results = (_as_nodes(session.edges[role], _keyed(model, role)) for role in ("inputs", "outputs"))
     for name, own in inputs.items():
         record.tensor(own, feeds[name])
-    constant = {n["name"] for n in nodes if n["op"] == "Const"}
-    wanted = [o for n in nodes for o in outputs.get(n["name"], [n["name"]])]
-    told = set()
-    for name, array in fetched(wanted, lambda names: _fetched(session, feeds, names), _BUDGET):
-        record.tensor(name, array, constant=name in constant)
-        told.add(name)
-    if hidden := len(wanted) - len(told):
-        record.note(f"TF.js does not hand out {hidden} of {len(wanted)} tensors inside {artifact.path.name}")
+    # Weights first, which Node has without a run: few runs hand out all the rest.
+    weights = [n["name"] for n in nodes if n["op"] == "Const"]
+    computed = [o for n in nodes if n["op"] != "Const" for o in outputs.get(n["name"], [n["name"]])]
+    told = 0
+    for wanted in (weights, computed):
+        for name, array in fetched(wanted, lambda names: _fetched(session, feeds, names), _BUDGET):
+            record.tensor(name, array, constant=wanted is weights)
+            told += 1
+    if hidden := len(weights) + len(computed) - told:
+        record.note(f"TF.js does not hand out {hidden} of {hidden + told} tensors inside {artifact.path.name}")
     for name, array in session.run(feeds).items():
         record.tensor(results[name], array)
     record.edges(inputs, results)

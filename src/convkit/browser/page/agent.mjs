@@ -2,12 +2,12 @@
 
 import { answer, createOperations } from '../javascript/tfjs_operations.mjs';
 import { packMessage, unpackMessage } from '../javascript/wire.mjs';
-import { fetched, gpuAdapter, graphicsDriver, readyTfjs } from './tfjs.mjs';
+import { contentsOf, fetched, gpuAdapter, graphicsDriver, readyTfjs } from './tfjs.mjs';
 
 const operations = createOperations(
   readyTfjs(),
   async (address) => (await fetched(address)).text(),
-  async (address) => (await fetched(address)).arrayBuffer(),
+  contentsOf,
 );
 operations.describe = async () => [{ driver: graphicsDriver(), adapter: await gpuAdapter() }, []];
 

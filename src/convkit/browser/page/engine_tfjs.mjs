@@ -1,7 +1,7 @@
 // TF.js in the preview: its scripts are loaded here, one after the other, because each adds to the global of the first.
 
 import { loadModel, useBackend } from '../javascript/tfjs_model.mjs';
-import { fetched, gpuAdapter, graphicsDriver, readyTfjs } from './tfjs.mjs';
+import { contentsOf, fetched, gpuAdapter, graphicsDriver, readyTfjs } from './tfjs.mjs';
 
 const PARTS = ['core', 'converter', 'layers', 'backend-cpu', 'backend-wasm', 'backend-webgl', 'backend-webgpu'];
 
@@ -20,9 +20,7 @@ export async function open({ model, shards }) {
   for (const part of PARTS) await loadScript(`packages/tfjs-${part}.js`);
   const tf = readyTfjs();
   const topology = await (await fetched(model)).json();
-  const contents = await Promise.all(
-    shards.map((group) => Promise.all(group.map(async (shard) => (await fetched(shard)).arrayBuffer()))),
-  );
+  const weights = await contentsOf(shards.flat());
   const notes = { webgl: graphicsDriver(), webgpu: await gpuAdapter() };
   return ['cpu', 'wasm', 'webgl', 'webgpu'].map((backend) => ({
     name: backend,
@@ -30,7 +28,7 @@ export async function open({ model, shards }) {
     async start() {
       if (backend === 'webgpu' && !notes.webgpu) throw new Error('this browser has no WebGPU adapter');
       await useBackend(tf, backend);
-      return loadModel(tf, topology, contents);
+      return loadModel(tf, topology, weights);
     },
   }));
 }

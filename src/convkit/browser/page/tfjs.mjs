@@ -15,6 +15,12 @@ export async function fetched(address) {
   return response;
 }
 
+/** What files of this server hold, one after the other, as one ArrayBuffer. */
+export async function contentsOf(addresses) {
+  const buffers = await Promise.all(addresses.map(async (address) => (await fetched(address)).arrayBuffer()));
+  return buffers.length === 1 ? buffers[0] : new Blob(buffers).arrayBuffer();
+}
+
 /** The name of the adapter that WebGPU computes on here, "" where there is no WebGPU. */
 export async function gpuAdapter() {
   const adapter = await navigator.gpu?.requestAdapter();
