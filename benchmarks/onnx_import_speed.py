@@ -2,9 +2,9 @@
 
 Usage: python -m benchmarks.onnx_import_speed [--runs N] [--only torch,legalization,litert] [--json FILE]
 
-torch         ResNet-50 → exported program: our importer against onnx2torch 1.5.15 and torch.export, whole bare processes in turn
-              (both at a static batch: onnx2torch's modules hold the traced batch in constants), without proof; then the same
-              again inside warm processes, where a conversion after the first one is
+torch         ResNet-50 → exported program: our importer against onnx2torch 1.5.15 and torch.export, whole bare processes in turn,
+              without proof, at a batch of two (onnx2torch's modules hold the traced batch in constants) and, ours alone, at the
+              file's own dynamic batch; then the same again inside warm processes, where a conversion after the first one is
 legalization  the share of an import that preparation and legalisation take, inside one warm process
 litert        ViT-B/16 (86 million parameters) → LiteRT: convkit's default route, with and without proof, against bare onnx2tf
 
@@ -35,7 +35,8 @@ ONNX2TORCH = "onnx2torch==1.5.15"
 
 # The converter's own function, as a worker calls it, and nothing else.
 _OURS = """
-import json, numpy, sys
+import numpy
+from dataclasses import replace
 from pathlib import Path
 import convkit
 from convkit.arrays import save_arrays
@@ -45,6 +46,9 @@ from convkit.converters import onnx_to_pytorch
 source, output, examples = map(Path, {paths!r})
 signature = convkit.inspect(source).signatures[0]
 save_arrays(examples, dict(image=numpy.ones((2, 3, 224, 224), numpy.float32)))
+if not {dynamic!r}:
+    inputs, outputs = (tuple(replace(t, shape=(2, *t.shape[1:])) for t in ts) for ts in (signature.inputs, signature.outputs))
+    signature = replace(signature, inputs=inputs, outputs=outputs)
 request = ConversionRequest(Artifact(convkit.Variant.ONNX, source, signature), output, signature, examples)
 def work():
     onnx_to_pytorch.convert(request)
@@ -59,11 +63,13 @@ def work():
     torch.export.save(program, output)
 """
 _ONCE = "work()"
+_ROUNDS = 3
 _REPEATED = """
-import time
+import gc, time
 work()
 taken = []
 for _ in range({runs}):
+    gc.collect()  # what the one before has left
     start = time.perf_counter()
     work()
     taken.append(time.perf_counter() - start)
@@ -167,14 +173,15 @@ def onnx2torch_python() -> Path:
 def torch_commands(ending: str, scratch: Path) -> dict[str, list[str]]:
     """Both contestants, ONNX file to `.pt2` file."""
     contestants = {
-        "ResNet-50 → .pt2, convkit's importer": (Path(sys.executable), _OURS),
-        f"ResNet-50 → .pt2, {ONNX2TORCH} + torch.export": (onnx2torch_python(), _THEIRS),
+        "ResNet-50 → .pt2, convkit's importer": (Path(sys.executable), _OURS, False),
+        "ResNet-50 → .pt2, convkit's importer, dynamic": (Path(sys.executable), _OURS, True),
+        f"ResNet-50 → .pt2, {ONNX2TORCH} + torch.export": (onnx2torch_python(), _THEIRS, False),
     }
     source, output, examples = model("resnet50"), scratch / "out.pt2", scratch / "in.npz"
     paths = (str(source), str(output), str(examples))
     return {
-        title: [str(python), "-W", "ignore", "-c", script.format(paths=paths) + ending]
-        for title, (python, script) in contestants.items()
+        title: [str(python), "-W", "ignore", "-c", script.format(paths=paths, dynamic=dynamic) + ending]
+        for title, (python, script, dynamic) in contestants.items()
     }
 
 
@@ -186,11 +193,12 @@ def against_onnx2torch(runs: int, scratch: Path) -> list[Measured]:
 
 def warm_against_onnx2torch(runs: int, scratch: Path) -> dict[str, float]:
     """Median seconds of a conversion in a process that has done one: what the libraries' imports have no part in."""
-    found = {}
-    for title, command in torch_commands(_REPEATED.format(runs=runs), scratch).items():
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found[f"{title}, warm"] = float(done.stdout.splitlines()[-1])
-    return found
+    taken: dict[str, list[float]] = {}
+    for _ in range(_ROUNDS):  # in turn: the machine is not equally fast all the time
+        for title, command in torch_commands(_REPEATED.format(runs=runs), scratch).items():
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            taken.setdefault(f"{title}, warm", []).append(float(done.stdout.splitlines()[-1]))
+    return {title: statistics.median(those) for title, those in taken.items()}
 
 
 def legalization_share(name: str, runs: int, scratch: Path) -> tuple[float, float, float]:

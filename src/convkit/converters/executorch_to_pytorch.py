@@ -75,7 +75,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
     given = {} if request.examples is None else load_arrays(request.examples)
     try:
         traced, signature = pytorch_capture.of_any_sizes(
-            lambda s: pytorch_capture.export(module, s, _stand_ins(s, method, given), checked=True), signature
+            lambda s: pytorch_capture.export(module, s, _stand_ins(s, method, given), imported=True), signature
         )
     except ConversionError as error:
         gap = node_gap(error) or Finding("torch.export", 1, Verdict.GAP, error.message, code="CK111")

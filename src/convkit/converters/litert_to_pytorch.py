@@ -98,7 +98,7 @@ def _program(
         with traceback.preserve_node_meta():  # the operators' places, for what later converters have to say
             shapes = [stand_ins[spec.name].shape for spec in signature.inputs]
             module = LiteRTModule(model, entry, shapes, dequantize=dequantize).eval()
-            return pytorch_capture.export(module, signature, stand_ins, checked=True)
+            return pytorch_capture.export(module, signature, stand_ins, imported=True)
 
     return pytorch_capture.of_any_sizes(traced, signature)
 

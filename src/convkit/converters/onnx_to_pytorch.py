@@ -96,7 +96,7 @@ def _program(
     from convkit.loading import pytorch_capture
 
     def traced(signature: Signature) -> torch.export.ExportedProgram:
-        return pytorch_capture.export(module, signature, _stand_ins(signature, given), checked=True)
+        return pytorch_capture.export(module, signature, _stand_ins(signature, given), imported=True)
 
     try:
         return pytorch_capture.of_any_sizes(traced, signature)

@@ -40,7 +40,7 @@ def write(artifact: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]]) ->
     for digest, (name, file) in wanted.items():
         try:
             module, signature, feeds = Cut(program, [nodes[name]]).model()
-            exported = pytorch_capture.export(module, signature, feeds, checked=True)
+            exported = pytorch_capture.export(module, signature, feeds, imported=True)
             pytorch_capture.save(exported, signature, Path(file))
         except (ConversionError, KeyError, TypeError, ValueError, RuntimeError) as error:
             refused[digest] = f"{type(error).__name__}: {error}"

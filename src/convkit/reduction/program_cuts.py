@@ -40,7 +40,7 @@ def cut(artifact: Mapping[str, Any], kept: Sequence[int], file: str) -> int:
     program, nodes = _nodes(artifact)
     try:
         module, signature, feeds = Cut(program, [nodes[k] for k in sorted(kept)], has_weights=True).model()
-        exported = pytorch_capture.export(module, signature, feeds, checked=True)
+        exported = pytorch_capture.export(module, signature, feeds, imported=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ConversionError(f"these nodes cannot be exported alone: {error}", component="torch.export") from error
     pytorch_capture.save(exported, signature, Path(file))

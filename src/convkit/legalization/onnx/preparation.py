@@ -7,6 +7,7 @@ onnx's and onnx_ir's own passes. The file itself is never written to, and large 
 from __future__ import annotations
 
 import logging
+import mmap
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +37,20 @@ def load(path: Path) -> ir.Model:
         ConversionError: It cannot be read (a sparse constant), or its opset is older or newer than what the importers know.
     """
     try:
-        model = ir.load(path)
+        model = _loaded(path)
     except ir.serde.SerdeError as error:
         raise ConversionError(f"onnx_ir cannot read the model: {_root(error)}") from error
     return prepared(model)
+
+
+def _loaded(path: Path) -> ir.Model:
+    """What `onnx_ir.load` makes of a file, parsed where it lies instead of from a copy: half the time, and less memory."""
+    proto = onnx.ModelProto()
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        proto.ParseFromString(memoryview(content))
+    model = ir.from_proto(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
 
 
 def prepared(model: ir.Model) -> ir.Model:
