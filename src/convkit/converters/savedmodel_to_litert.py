@@ -55,13 +55,14 @@ def _write(request: ConversionRequest) -> ConversionOutcome:
 
 
 def _made(request: ConversionRequest) -> ConversionOutcome:
+    from convkit.legalization.tensorflow_signs import with_compared_signs
     from convkit.loading import tensorflow as loading
     from convkit.loading.tflite_signature import rename_edges
 
     path = request.source.path
     function = loading.signature_function(path, request.signature or request.source.signature)
     signature = request.signature or loading.signature_of_function(function)
-    edge, notes = _without_loops(loading.edge_function(path, signature))
+    edge, notes = _without_loops(with_compared_signs(loading.edge_function(path, signature)))
     try:
         request.output.write_bytes(_frozen(edge))
         in_order = list(range(len(signature.inputs))), list(range(len(signature.outputs)))

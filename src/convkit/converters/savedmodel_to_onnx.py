@@ -93,12 +93,13 @@ def _survey(request: ConversionRequest) -> list[Finding]:
 
 def _edge(request: ConversionRequest) -> tuple[Signature, Any]:
     """The signature, and a function of this conversion's own: freezing empties a function's captures, which others share."""
+    from convkit.legalization.tensorflow_signs import with_compared_signs
     from convkit.loading import tensorflow as loading
 
     signature = request.signature or loading.signature_of_function(
         loading.signature_function(request.source.path, request.source.signature)
     )
-    return signature, loading.edge_function(request.source.path, signature)
+    return signature, with_compared_signs(loading.edge_function(request.source.path, signature))
 
 
 def target(opset: int) -> Target:

@@ -52,6 +52,7 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
 
 
 def _make(request: ConversionRequest, output: Path) -> Made:
+    from convkit.legalization.tensorflow_signs import with_compared_signs
     from convkit.legalization.tfjs import legalizing
     from convkit.loading import tensorflow as loading
 
@@ -63,7 +64,7 @@ def _make(request: ConversionRequest, output: Path) -> Made:
         signature = loading.signature_of_function(loading.signature_function(path, None))
     if gaps := legalizing.edge_gaps(signature):
         return refused([], gaps, CONVERTER.name)
-    function = loading.edge_function(path, signature)
+    function = with_compared_signs(loading.edge_function(path, signature))
     legalized = legalizing.legalize(function, _node_names(signature.input_names))
     if legalized.graph is None:
         return refused(legalized.findings, (), CONVERTER.name)
