@@ -5,7 +5,7 @@ Keras reads the sign of a zero from its bits, and does so in every `argmax` and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableSequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 __all__ = ["with_compared_signs"]
@@ -38,7 +38,7 @@ def with_compared_signs(function: Any) -> Any:
     return imported.prune(*edges)
 
 
-def _node_lists(graph_def: Any) -> Iterator[MutableSequence[Any]]:
+def _node_lists(graph_def: Any) -> Iterator[Any]:
     """The nodes of the graph, and of every function in it."""
     yield graph_def.node
     for function in graph_def.library.function:
@@ -59,7 +59,7 @@ def _rename_functions(graph_def: Any) -> None:
 class _Nodes:
     """The nodes of one graph or function by name, behind what passes values on."""
 
-    def __init__(self, nodes: MutableSequence[Any]) -> None:
+    def __init__(self, nodes: Any) -> None:
         self._by_name: Mapping[str, Any] = {node.name: node for node in nodes}
 
     def behind(self, reference: str) -> Any:
@@ -99,7 +99,7 @@ def _signed(node: Any, known: _Nodes) -> str | None:
     return str(bits.input[0]) if bits.attr["type"].type == tf.int32.as_datatype_enum else None
 
 
-def _compare(nodes: MutableSequence[Any]) -> None:
+def _compare(nodes: Any) -> None:
     """Rewrites the sign bits of one graph or function in place; what only they needed stays, unused."""
     import tensorflow as tf
 
