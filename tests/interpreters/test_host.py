@@ -48,6 +48,11 @@ def test_a_symbol_stays_a_symbol() -> None:
     assert computed("ScatterND", [N, 3], [[1]], [N]) == [N, N]
 
 
+def test_comparisons_of_sizes_together() -> None:
+    assert computed("And", [N > 1, True, False], [True, True, N > 2]) == [N > 1, True, False]
+    assert computed("And", N > 2, N < 9) == sympy.And(N > 2, N < 9)
+
+
 def test_a_size_as_a_float_is_computed_exactly() -> None:
     real = Host(np.array([N, 3], object), np.dtype(np.float32))
     numbers = Host.of([2.0, 2.0], np.float32)

@@ -38,6 +38,9 @@ def _known(value: Any) -> Any:
         ("kf = Cast <to = 1> (k2) mf = Cast <to = 1> (m) after = Less(kf, mf)", 4),
         ("after = Less(k2, nine)", 5),
         ("a = Less(k2, m) b = Less(next, two) after = And(a, b)", 2),
+        ("after = Less(k, m)", 5),  # compared before it grows
+        ("i2 = Cast <to = 1> (i) two2 = Cast <to = 1> (two) after = Less(i2, two2)", 3),
+        ("a = Less(i, m) b = Less(next, m) after = And(a, b)", 7),  # tf2onnx's `while`
         ("after = Less(k2, h)", None),
         ("after = Less(h2, m)", None),
         ("after = Not(before)", None),

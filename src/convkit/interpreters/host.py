@@ -296,6 +296,15 @@ def _truth(condition: Any) -> bool:
         raise DataDependentError("a comparison with a size that is computed") from error
 
 
+def _both(a: Any, b: Any) -> Any:
+    """Whether two comparisons of sizes hold, undecided as they are."""
+    known = [condition for condition in (a, b) if isinstance(condition, bool | np.bool_)]
+    if not all(known):
+        return False
+    unknown = [condition for condition in (a, b) if not isinstance(condition, bool | np.bool_)]
+    return functools.reduce(lambda one, other: one & other, unknown) if unknown else True
+
+
 def _where(condition: Any, yes: Any, no: Any) -> Any:
     return yes if _truth(condition) else no
 
@@ -354,6 +363,7 @@ def _of_sizes(operator: str, is_real: bool) -> _Operation | None:
 _SYMBOLIC: dict[str, _Operation] = {
     "Abs": _elementwise(lambda a: a),  # sizes are not negative
     "Add": _elementwise(lambda a, b: a + b),
+    "And": _elementwise(_both),
     "Cast": _cast,
     "Ceil": _elementwise(_ceil),
     "Concat": lambda inputs, attributes: np.concatenate(inputs, attributes["axis"]),

@@ -81,22 +81,44 @@ def _comparisons(condition: ir.Value) -> Iterator[tuple[ir.Value | None, ir.Valu
 
 
 def _counted(graph: ir.Graph, counter: ir.Value | None, state: Sequence[Any], known: Callable[[Any], Any]) -> tuple[Any, int]:
-    """Where a counter starts, and by how much it grows; (None, 1) where it is none."""
-    producer = None if counter is None else _number(counter).producer()
-    if producer is None or producer.op_type != "Add":
+    """What a counter was before its first addition, and by how much it grows; (None, 1) where it is none.
+
+    The condition of a round may compare it after the addition, as the next round finds it, or before: one round later, then.
+    """
+    if counter is None:
         return None, 1
-    terms = [_number(v) for v in producer.inputs if v is not None]
-    for before, by in (terms, terms[::-1]):
-        step = None if by.const_value is None else int(by.const_value.numpy().reshape(-1)[0])
-        if not step or step < 0:
+    value = _number(counter)
+    if value is graph.inputs[0]:
+        return -1, 1
+    for k, given in enumerate(state):
+        step = _step(graph, k)
+        if step is None:
             continue
-        if before is graph.inputs[0]:
-            # The condition of the next round: this one's number plus the step, from 0 on.
-            return (0, 1) if step == 1 else (None, 1)
-        for k, given in enumerate(state):
-            if before is graph.inputs[_INPUTS + k] and _number(graph.outputs[_OUTPUTS + k]) is producer.outputs[0]:
-                return known(given), step
-    return None, 1
+        begin = known(given)
+        if value is _number(graph.outputs[_OUTPUTS + k]):
+            return begin, step
+        if value is graph.inputs[_INPUTS + k]:
+            return None if begin is None else begin - step, step
+    # The number of the next round.
+    return (0, 1) if _addend(value, graph.inputs[0]) == 1 else (None, 1)
+
+
+def _step(graph: ir.Graph, position: int) -> int | None:
+    """By how much a state value grows in every round; None where it is no counter."""
+    step = _addend(_number(graph.outputs[_OUTPUTS + position]), graph.inputs[_INPUTS + position])
+    return step if step is not None and step > 0 else None
+
+
+def _addend(total: ir.Value, before: ir.Value) -> int | None:
+    """The constant that is added to a value, None where the total is something else."""
+    producer = total.producer()
+    if producer is None or producer.op_type != "Add":
+        return None
+    terms = [_number(v) for v in producer.inputs if v is not None]
+    for one, by in (terms, terms[::-1]):
+        if one is before and by.const_value is not None:
+            return int(by.const_value.numpy().reshape(-1)[0])
+    return None
 
 
 def _bound(body: Subgraph, bound: ir.Value | None, state: Sequence[Any], known: Callable[[Any], Any]) -> Any | None:

@@ -125,7 +125,7 @@ def _unregistered(artifact: Artifact) -> list[str]:
     found = []
     for name in readers.inspect(artifact.path).operators:
         namespace, _, rest = name.partition(".")
-        if not namespace.startswith(("_operator", "math", "higher_order")) and rest:
+        if not namespace.startswith(("_operator", "math", "higher_order", "torch")) and rest:
             packet = getattr(getattr(torch.ops, namespace, None), rest.partition(".")[0], None)
             found += [name] if packet is None else []
     return found
