@@ -22,8 +22,10 @@ __all__ = ["kernels", "legalized", "settled", "target", "unsupported"]
 _kept: WeakKeyDictionary[Any, tuple[Any, list[Any]]] = WeakKeyDictionary()
 
 # Their kernels exist. The first gives its result in another dimension order than it promises, the second takes other windows
-# than torch where the last ones are cut off (executorch 1.4.1).
-_BROKEN = frozenset({"aten.nonzero.default", "aten.max_pool2d_with_indices_backward.default"})
+# than torch where the last ones are cut off, the third's variance is a difference of squares (executorch 1.4.1).
+_BROKEN = frozenset(
+    {"aten.nonzero.default", "aten.max_pool2d_with_indices_backward.default", "aten._native_batch_norm_legit.no_stats"}
+)
 
 # Operators that the compiler itself writes out rightly.
 _WRITTEN_OUT = frozenset(

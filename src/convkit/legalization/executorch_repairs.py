@@ -18,12 +18,15 @@ __all__ = ["repaired"]
 
 def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
+    from convkit.legalization.torch.centred_norms import centre_norms
+
     ready = target.legalized(program)[0]
     changed = programs.copied(ready.run_decompositions({}) if _changes_inputs(ready) else ready)
     notes = (_legal_names(changed), _explicit_strides(changed), _contiguous_inputs(changed), _unchanged_values(changed))
     _blocking_copies(changed)
     _filled(changed)
     _positive_axes(changed)
+    centre_norms(changed)  # the kernels' variances are differences of squares
     return changed, tuple(n for n in notes if n)
 
 
