@@ -62,6 +62,25 @@ def test_limits_of_two_types(tmp_path: Path) -> None:
     models.assert_agrees(Limits(), signature, runtime.load(Artifact(Variant.ONNX, tmp_path / "m.onnx", signature)))
 
 
+class Epsilons(nn.Module):
+    """Constants that are nearly 0 or 1, which onnxscript's optimiser takes for these."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        positive = torch.relu(x)
+        return torch.log(positive + 1e-12), torch.log(1e-9 + positive), positive * 1.000001 - positive
+
+
+def test_what_is_nearly_nothing_is_not_left_out(tmp_path: Path) -> None:
+    outputs = tuple(parse_spec(f"output_{k}:float32[batch,3]") for k in range(3))
+    signature = Signature((parse_spec("x:float32[batch,3]"),), outputs)
+    source = models.saved(Epsilons(), signature, tmp_path / "m.pt2")
+    converted(source, tmp_path / "m.onnx")
+    x = np.array([[0.0, -1.0, 2.0]], np.float32)
+    got = runtime.load(Artifact(Variant.ONNX, tmp_path / "m.onnx", signature)).run({"x": x})
+    for found, expected in zip(got.values(), Epsilons()(torch.from_numpy(x)), strict=True):
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5)
+
+
 def test_a_program_that_convkit_did_not_capture(tmp_path: Path) -> None:
     module, signature = models.build("sequential")
     source = models.saved(module, signature, tmp_path / "m.pt2", wrapped=False)

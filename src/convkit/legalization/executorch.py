@@ -153,13 +153,18 @@ def _is_unplanned(tensor: torch.Tensor) -> bool:
     """Whether a size comes from data, and nothing bounds it; or bounds it, but the compiler cannot order its strides.
 
     Its `dim_order_from_stride` compares the strides of axes, and a stride from data with 1 has no answer (executorch 1.4.1).
+    Of a single axis (the `arange` of a window's length) a bound is assumed and told, as for dynamic dimensions.
     """
     from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
     from torch.utils._sympy.numbers import int_oo
 
     for axis, size in enumerate(tensor.shape):
         symbols = free_unbacked_symbols(size)
-        if symbols and (axis > 0 or any(size.node.shape_env.bound_sympy(s).upper in (int_oo, _UNBOUNDED) for s in symbols)):
+        if (
+            symbols
+            and tensor.dim() > 1
+            and (axis > 0 or any(size.node.shape_env.bound_sympy(s).upper in (int_oo, _UNBOUNDED) for s in symbols))
+        ):
             return True
     return False
 

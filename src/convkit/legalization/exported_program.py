@@ -76,12 +76,13 @@ def is_in_place(node: torch.fx.Node) -> bool:
 
 
 def copied(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """A program with a graph of its own; the weights are shared."""
+    """A program with a graph and tables of its own, which compilers empty; the weights are shared."""
     import copy
 
     result = copy.copy(program)
     result._graph_module = copy.deepcopy(program.graph_module)
     result._range_constraints = dict(program.range_constraints)
+    result._state_dict, result._constants = dict(program._state_dict), dict(program._constants)
     # Copying renames nodes that are called like Python's builtins (`input`), and the graph signature goes by name.
     for old, new in zip(program.graph.nodes, result.graph.nodes, strict=True):
         new.name = old.name

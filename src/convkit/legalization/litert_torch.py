@@ -137,8 +137,9 @@ def legalized(program: torch.export.ExportedProgram) -> torch.export.ExportedPro
     Before sizes are pinned: what is written out must hold at every size.
     """
     from convkit.legalization.torch.merged_axes import with_few_axes
+    from convkit.legalization.torch.single_parts import without_single_parts
 
-    return written_out(with_few_axes(in_plain_numbers(program), _MOST_AXES), target())
+    return written_out(with_few_axes(without_single_parts(in_plain_numbers(program)), _MOST_AXES), target())
 
 
 def in_plain_numbers(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

@@ -214,9 +214,26 @@ def translated(program: torch.export.ExportedProgram, opset: int) -> onnx_ir.Mod
     from torch.onnx._internal._lazy_import import onnxscript_apis
     from torch.onnx._internal.exporter import _core, _flags
 
+    _exact_identities()
     translate = _flags.set_onnx_exporting_flag(_core._exported_program_to_onnx_program)
     model = translate(program, registry=registry(opset)).model
     return onnxscript_apis.optimize(onnxscript_apis.convert_version(model, opset))
+
+
+@cache
+def _exact_identities() -> None:
+    """Has onnxscript's optimiser leave out an addition of exactly 0 only, and a product with exactly 1.
+
+    Its patterns take 1e-8 for 0 and 1.00001 for 1 (0.7), so that `log(x + 1e-9)` would lose what keeps it finite.
+    """
+    from onnxscript.rewriter import _pattern_ir
+    from onnxscript.rewriter.rules.common import _no_op
+
+    for rule in _no_op.rules.rules:
+        for node in rule._target_pattern:
+            for value in node.inputs:
+                if isinstance(value, _pattern_ir.Constant):
+                    value._rel_tol = value._abs_tol = 0.0
 
 
 def _gives_empty_statistics(node: torch.fx.Node) -> bool:
