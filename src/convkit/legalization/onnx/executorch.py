@@ -60,5 +60,12 @@ def _reasons(node: ir.Node, known: Knowledge) -> Iterator[Reason]:
         yield Reason(f"ExecuTorch's kernels do not compute with {unsigned.lower()}", "CK102")
     elif node.op_type == "BitCast" and values[0].dtype.name != "BOOL":
         yield _NO_KERNEL
-    elif any(not known.is_size(v) for i, v in enumerate(node.inputs) if i in _SIZES.get(node.op_type, ())):
+    elif not _is_a_list(node.outputs[0]) and any(
+        not known.is_size(v) for i, v in enumerate(node.inputs) if i in _SIZES.get(node.op_type, ())
+    ):
         yield _UNPLANNED
+
+
+def _is_a_list(value: ir.Value) -> bool:
+    """Whether it has a single axis, of which a bound is assumed, and told."""
+    return value.shape is not None and len(value.shape) == 1
