@@ -30,6 +30,8 @@ class _Room:
 _ROOMS = (_Room(64, 4), _Room(16, 4), _Room(64, 2), _Room(16, 2), _Room(64, 1))
 """From the roomiest to what no program is denied."""
 
+_FROM_DATA = "a size that the data tell"
+
 _BEYOND_MEMORY = 1 << 26
 """A size that no memory is planned for."""
 _AMPLE = 1 << 26
@@ -73,7 +75,7 @@ def bound(
     if environment is None:
         return ()
     free = {symbol: allowed for symbol, allowed in _ranges(program).items() if _is_to_bound(allowed, limit)}
-    titles = {symbol: names.get(str(symbol), str(symbol)) for symbol in free}
+    titles = {symbol: names.get(str(symbol), _FROM_DATA) for symbol in free}
     examples = {symbol: max(_example_size(environment, symbol), sizes.get(titles[symbol], 0)) for symbol in free}
     for room in _ROOMS if limit is None else [_Room(limit, 0)]:
         for symbol, allowed in free.items():
@@ -82,10 +84,11 @@ def bound(
         if _largest(program, environment) <= _AMPLE:
             break
     bounds = program._range_constraints
-    return tuple(
+    notes = (
         f"{title}: at most {bounds[symbol].upper}, memory is planned ahead; --option upper_bound=N for another"
         for symbol, title in titles.items()
     )
+    return tuple(dict.fromkeys(notes))
 
 
 def _is_to_bound(allowed: Any, limit: int | None) -> bool:
