@@ -86,7 +86,8 @@ def judged(model: Path, source: Variant, target: Format, route: Route, pool: Wor
     except WorkerTimeoutError:
         return Outcome(None)
     except DriftError as error:
-        return Outcome(Verdict.GAP, error.message, code="CK302")
+        same = _computes_the_same(error.report)
+        return Outcome(Verdict.LEGAL) if same else Outcome(Verdict.GAP, error.message, code="CK302")
     except OperatorGapError as error:
         return _refused(error)
     except ConversionError as error:
@@ -98,6 +99,12 @@ def judged(model: Path, source: Variant, target: Format, route: Route, pool: Wor
     if told:
         return Outcome(Verdict.REWRITTEN, told[0].reason, code=told[0].code, delegation=shares)
     return Outcome(Verdict.LEGAL, delegation=shares)
+
+
+def _computes_the_same(report: ConversionReport | None) -> bool:
+    """Whether all that differs is what the file says of its inputs and outputs, which are inner values of the model."""
+    compared = None if report is None else report.validation
+    return compared is not None and bool(compared.sets) and all(s.passed for s in compared.sets)
 
 
 def _findings(report: ConversionReport | None) -> list[Finding]:
