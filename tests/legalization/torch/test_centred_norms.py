@@ -13,7 +13,7 @@ NORMS = {
     "layer": (nn.LayerNorm(8), (3, 4, 8)),
     "layer of two axes": (nn.LayerNorm([4, 8], elementwise_affine=False), (3, 4, 8)),
     "group": (nn.GroupNorm(2, 4), (3, 4, 5, 6)),
-    "group without pixels": (nn.GroupNorm(2, 4), (3, 4)),
+    "group without pixels": (nn.GroupNorm(2, 32), (3, 32)),
     "group of a volume": (nn.GroupNorm(1, 4), (3, 4, 2, 3, 5)),
 }
 
@@ -27,6 +27,7 @@ def exported(module: nn.Module, shape: tuple[int, ...], *, dynamic: bool) -> tor
 @pytest.mark.parametrize("dynamic", [False, True], ids=["static", "dynamic"])
 @pytest.mark.parametrize("core", [False, True], ids=["composite", "core"])
 def test_the_mean_is_taken_away_before(name, dynamic, core):
+    torch.manual_seed(0)
     module, shape = NORMS[name]
     program = exported(module, shape, dynamic=dynamic)
     program = program.run_decompositions({}) if core else program
