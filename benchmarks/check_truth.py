@@ -16,7 +16,8 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,13 +77,22 @@ def confusion(pairs: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def runs(model: Path, pool: WorkerPool) -> bool:
-    """Whether the source's own runtime runs it."""
-    try:
-        convkit.validate(model, model, seeds=1, pool=pool)
-    except convkit.ConvkitError:
-        return False
-    return True
+def with_pools(models: Sequence[Path]) -> Iterator[tuple[Path, WorkerPool]]:
+    """The models, each with the pool to use for it."""
+    for first in range(0, len(models), _PER_POOL):
+        with fresh_pool() as pool:
+            for model in models[first : first + _PER_POOL]:
+                yield model, pool
+
+
+def running(models: Sequence[Path]) -> list[Path]:
+    """The models that their own runtime runs."""
+    found = []
+    for model, pool in with_pools(models):
+        with suppress(convkit.ConvkitError):
+            convkit.validate(model, model, seeds=1, pool=pool)
+            found.append(model)
+    return found
 
 
 def judge(model: Path, target: str, *, probe: bool, pool: WorkerPool) -> Judgement:
@@ -107,18 +117,17 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="a file for one JSON object a line")
     arguments = parser.parse_args()
     models = sorted(p for p in arguments.corpus.glob("*/model.*") if p.suffix in (".onnx", ".pt2"))[:: arguments.every]
+    models = running(models)
     for target in arguments.to.split(","):
         found: list[Judgement] = []
-        for first in range(0, len(models), _PER_POOL):
-            with fresh_pool() as pool:
-                for model in (m for m in models[first : first + _PER_POOL] if runs(m, pool)):
-                    found.append(one := judge(model, target, probe=arguments.probe, pool=pool))
-                    if arguments.output is not None:
-                        with arguments.output.open("a") as stream:
-                            stream.write(json.dumps(asdict(one)) + "\n")
-                    if one.says != one.turns_out:
-                        told = f"check says {one.says}, is {one.turns_out}: {one.error or one.why}"
-                        print(f"  {one.model} → {target}: {told}", flush=True)
+        for model, pool in with_pools(models):
+            found.append(one := judge(model, target, probe=arguments.probe, pool=pool))
+            if arguments.output is not None:
+                with arguments.output.open("a") as stream:
+                    stream.write(json.dumps(asdict(one)) + "\n")
+            if one.says != one.turns_out:
+                told = f"check says {one.says}, is {one.turns_out}: {one.error or one.why}"
+                print(f"  {one.model} → {target}: {told}", flush=True)
         print(f"{target}: {confusion((j.says, j.turns_out) for j in found)}", flush=True)
     return 0
 

@@ -298,11 +298,10 @@ def _truth(condition: Any) -> bool:
 
 def _both(a: Any, b: Any) -> Any:
     """Whether two comparisons of sizes hold, undecided as they are."""
-    known = [condition for condition in (a, b) if isinstance(condition, bool | np.bool_)]
-    if not all(known):
-        return False
-    unknown = [condition for condition in (a, b) if not isinstance(condition, bool | np.bool_)]
-    return functools.reduce(lambda one, other: one & other, unknown) if unknown else True
+    for known, other in ((a, b), (b, a)):
+        if isinstance(known, bool | np.bool_):
+            return other if known else False
+    return a & b
 
 
 def _where(condition: Any, yes: Any, no: Any) -> Any:

@@ -24,7 +24,7 @@ def with_compared_signs(function: Any) -> Any:
     Returns:
         A concrete function with the same inputs and outputs, in the same order. Signs of NaN are not kept.
     """
-    if not any(_is_sign(node, _Nodes(nodes)) for nodes in _node_lists(function.graph.as_graph_def()) for node in nodes):
+    if not any(map(_signs, _node_lists(function.graph.as_graph_def()))):
         return function
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
@@ -80,8 +80,10 @@ class _Nodes:
         return int(value.ravel()[0]) if value.size == 1 and value.ndim == 0 else None
 
 
-def _is_sign(node: Any, known: _Nodes) -> bool:
-    return node.op == "Less" and _signed(node, known) is not None
+def _signs(nodes: Any) -> list[tuple[Any, str]]:
+    """The nodes of one graph or function that tell a sign by its bit, each with the tensor whose sign it is."""
+    known = _Nodes(nodes)
+    return [(node, x) for node in nodes if node.op == "Less" and (x := _signed(node, known)) is not None]
 
 
 def _signed(node: Any, known: _Nodes) -> str | None:
@@ -103,12 +105,8 @@ def _compare(nodes: Any) -> None:
     """Rewrites the sign bits of one graph or function in place; what only they needed stays, unused."""
     import tensorflow as tf
 
-    known = _Nodes(nodes)
     suffix = "" if any(node.op == "Placeholder" for node in nodes) else ":z:0"
-    for node in [n for n in nodes if n.op == "Less"]:
-        x = _signed(node, known)
-        if x is None:
-            continue
+    for node, x in _signs(nodes):
         made = tf.Graph()
         with made.as_default():
             given = tf.compat.v1.placeholder(tf.float32, name="x")

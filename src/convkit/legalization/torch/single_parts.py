@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 
 from convkit.legalization import exported_program as programs
@@ -34,5 +36,5 @@ def _is_whole(node: torch.fx.Node) -> bool:
         str(node.target).startswith(_SPLITS)
         and isinstance(value, list | tuple)
         and len(value) == 1
-        and all(user.op == "call_function" and programs.operator_name(user.target).endswith("getitem") for user in node.users)
+        and all(user.target is operator.getitem for user in node.users)
     )
