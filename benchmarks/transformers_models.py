@@ -131,7 +131,7 @@ def make(name: str, form: str) -> None:
     signature = convkit.inspect(draft).signatures[0]
     for file, names, tensors in (
         ("inputs.npz", signature.input_names, inputs),
-        ("expected.npz", signature.output_names, [outputs]),
+        ("expected.npz", signature.output_names, outputs if isinstance(outputs, tuple) else (outputs,)),
     ):
         save_arrays(directory / file, {n: t.detach().numpy() for n, t in zip(names, tensors, strict=True)})
     draft.rename(directory / "model.pt2")

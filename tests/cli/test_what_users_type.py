@@ -130,8 +130,13 @@ def process(*arguments, cwd, **environment):
     command = [sys.executable, "-m", "convkit.cli.main", *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env={**os.environ, **environment}, text=True,
-        errors="replace",
+        errors="replace", preexec_fn=_interruptible,
     )  # fmt: skip
+
+
+def _interruptible():
+    """What a shell starts in the background ignores Ctrl-C, and so do its children; a user's own command does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -57,6 +57,36 @@ def test_a_gap_that_no_table_knows_is_found_and_kept(tmp_path: Path, pool: Worke
     assert again.to_json()["routes"] == found.to_json()["routes"]
 
 
+def test_operators_are_proved_in_company(tmp_path: Path, pool: WorkerPool) -> None:
+    """One that ExecuTorch refuses does not hide the verdicts on the others, and what XNNPACK has is told operator by operator."""
+    steps = []
+
+    class Observer:
+        def __call__(self, event: convkit.Event) -> None:
+            if event.stage == "probe":
+                steps.append(event)
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(8, 16), torch.nn.Linear(16, 16)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            h = torch.relu(self.second(self.first(x)))
+            return h.cumsum(-1), h.sigmoid(), h.exp(), torch.linalg.eigvalsh(h @ h.T)
+
+    torch.export.save(torch.export.export(Net().eval(), (torch.randn(4, 8),)), tmp_path / "m.pt2")
+    found = convkit.check(tmp_path / "m.pt2", "executorch", probe=True, pool=pool, observe=Observer())
+    assert {g.operator for g in found.gaps} == {"aten.linalg_eigvalsh.default"}
+    by_operator = {f.operator: f for f in found.routes[0][1] or () if f.verdict is Verdict.LEGAL}
+    assert {"aten.linear.default", "aten.relu.default", "aten.cumsum.default", "aten.exp.default"} <= by_operator.keys()
+    assert all(f.evidence == "probe" for f in by_operator.values())
+    assert len(steps) < 5  # not one by one
+    layers, product = 2 * 4 * 8 * 16 + 2 * 4 * 16 * 16, 2 * 4 * 16 * 4
+    assert found.delegation is not None and found.delegation.delegated_flops >= layers
+    assert found.delegation.fallbacks == {"aten::cumsum": (1, 64), "aten::mm": (1, product)}
+
+
 def test_what_xnnpack_takes_is_told_before_the_conversion(model, pool: WorkerPool, tmp_path: Path, capsys) -> None:
     source = model("digits_cnn", "onnx")
     found = convkit.check(source, "litert", probe=True, pool=pool)

@@ -31,7 +31,7 @@ def signatures(path: Path) -> dict[str, OperatorSignature]:
 def probe(path: Path, operator: str) -> onnx.ModelProto:
     chosen = signatures(path)[operator]
     file = path.with_name(f"{chosen.digest}.onnx")
-    onnx_models.write(str(path), {chosen.digest: str(file)})
+    assert onnx_models.write(str(path), {str(file): [chosen.digest]})
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -64,7 +64,7 @@ def test_another_attribute_is_another_probe(tmp_path: Path) -> None:
 def test_a_probe_keeps_dynamic_dimensions_and_makes_weights_up(tmp_path: Path) -> None:
     model = probe(two_convolutions(tmp_path / "a.onnx"), "Conv")
     (given,) = model.graph.input
-    assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["d0", 4, 8, 8]
+    assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["p0_d0", 4, 8, 8]
     (result,) = onnx_runtime(model, {given.name: np.ones((3, 4, 8, 8), np.float32)})
     assert result.shape == (3, 4, 8, 8) and np.abs(result).max() > 0
 
@@ -110,6 +110,36 @@ def test_a_branch_takes_what_it_captures_along(tmp_path: Path) -> None:
     model = probe(path, "If")
     condition, data = (i.name for i in model.graph.input)
     assert onnx_runtime(model, {condition: np.array(False), data: np.float32([5, 5])})[0].tolist() == [4, 3]
+
+
+def test_operators_in_company_share_nothing(tmp_path: Path) -> None:
+    then, other = (
+        helper.make_graph([helper.make_node(op, ["h"], ["b"])], op, [], [_VALUE("b", 1, None)]) for op in ("Neg", "Abs")
+    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("If", ["flag"], ["y"], then_branch=then, else_branch=other),
+        helper.make_node("Relu", ["h"], ["r"]),
+    ]
+    inputs = [_VALUE("x", 1, ["n", 4]), _VALUE("flag", TensorProto.BOOL, [])]
+    outputs = [_VALUE("y", 1, ["n", 4]), _VALUE("r", 1, ["n", 4])]
+    path = saved(tmp_path / "a.onnx", nodes, inputs, outputs, {"w": np.ones((4, 4), np.float32)})
+    found = signatures(path)
+    file = str(tmp_path / "together.onnx")
+    written = onnx_models.write(str(path), {file: [s.digest for s in found.values()]})
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    assert [name for names in written[file] for name in names] == [o.name for o in model.graph.output]
+    symbols = [d.dim_param for i in model.graph.input for d in i.type.tensor_type.shape.dim if d.dim_param]
+    assert len({*symbols}) == len(symbols) == len(found)
+    feeds = {
+        i.name: np.full([2 if d.dim_param else d.dim_value for d in i.type.tensor_type.shape.dim], -3, np.float32)
+        for i in model.graph.input
+        if i.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+    flag = next(i.name for i in model.graph.input if i.name not in feeds)
+    _, chosen, rectified = onnx_runtime(model, {**feeds, flag: np.array(True)})
+    assert (chosen[0, 0], rectified[0, 0]) == (3, 0)
 
 
 def test_sizes_that_inference_does_not_know_are_fixed(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def test_every_operator_becomes_a_program_that_runs(program: Path, tmp_path: Pat
     assert found["aten.linear.default"].where[0].startswith("first (")
     assert "test_programs.py:" in found["aten.linear.default"].where[0]
     assert "size" in found["aten.sym_size.int"].obstacle
-    wanted = {s.digest: (s.node, str(tmp_path / f"{s.digest}.pt2")) for s in found.values() if s.digest}
-    assert program_models.write(Artifact(Variant.EXPORTED_PROGRAM, program).to_json(), wanted) == {}
+    wanted = {str(tmp_path / f"{s.digest}.pt2"): [s.node] for s in found.values() if s.digest}
+    assert {*program_models.write(Artifact(Variant.EXPORTED_PROGRAM, program).to_json(), wanted)} == {*wanted}
     for signature in found.values():
         if signature.digest:
             file = tmp_path / f"{signature.digest}.pt2"
@@ -58,6 +58,21 @@ def test_every_operator_becomes_a_program_that_runs(program: Path, tmp_path: Pat
             assert all(isinstance(r, torch.Tensor) for r in run(*feeds))
     reshape = inspect(tmp_path / f"{found['aten.reshape.default'].digest}.pt2").signatures[0]
     assert reshape.dynamic_dims
+
+
+def test_operators_in_company_share_nothing(program: Path, tmp_path: Path) -> None:
+    found = [s for s in programs.described(program).signatures if s.digest]
+    file = tmp_path / "together.pt2"
+    written = program_models.write(Artifact(Variant.EXPORTED_PROGRAM, program).to_json(), {str(file): [s.node for s in found]})
+    signature = inspect(file).signatures[0]
+    assert [name for names in written[str(file)] for name in names] == [t.name for t in signature.outputs]
+    assert len(written[str(file)]) == len(found)
+    sizes = {symbol: 3 + k for k, symbol in enumerate(signature.dynamic_dims)}  # each operator has its own
+    assert len(sizes) >= 3
+    results = torch.export.load(file).module()(
+        *(torch.zeros(spec.concrete(sizes, 5), dtype=getattr(torch, spec.dtype)) for spec in signature.inputs)
+    )
+    assert len(results) == len(signature.outputs)
 
 
 def test_names_and_weights_do_not_count(program: Path, tmp_path: Path) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from convkit.delegation.shares import Operation, Shares, product_flops, shares
-from convkit.interpreters.executorch.program import DelegateCall, KernelCall, Method, Program, TensorValue
+from convkit.delegation.shares import Operation, Operations, Shares, product_flops
+from convkit.interpreters.executorch.program import DelegateCall, Indices, KernelCall, Method, Program, TensorValue
 from convkit.interpreters.executorch.xnnpack.payload import PAYLOAD_ID, Graph, Node, parsed
 from convkit.readers.executorch import SIGNATURE_METHOD
 
-__all__ = ["measure"]
+__all__ = ["measure", "measure_apart"]
 
 # What moves data, reads sizes or checks: no arithmetic.
 _MOVES = frozenset(
@@ -35,23 +35,49 @@ def measure(path: Path) -> Shares:
     Raises:
         DamagedFileError: The file leads out of its ranges.
     """
+    return _operations(Program(path)).shares()
+
+
+def measure_apart(path: Path, models: Sequence[Sequence[int]]) -> list[Shares]:
+    """The same of each of several models that share nothing but the file.
+
+    Args:
+        path: The file.
+        models: For each of them the positions of its results among the first method's.
+    """
     program = Program(path)
-    operations: list[Operation] = []
-    partitions = 0
+    name = next(n for n in program.method_names if n != SIGNATURE_METHOD)
+    found, outputs = _operations(program), program.method(name).outputs
+    return [found.shares_of([(name, outputs[k]) for k in results]) for results in models]
+
+
+def _operations(program: Program) -> Operations:
+    found = Operations("XNNPACK")
     for name in program.method_names:
         if name == SIGNATURE_METHOD:
             continue
         method = program.method(name)
-        for instruction in method.instructions:
+        for position, instruction in enumerate(method.instructions):
             if isinstance(instruction, KernelCall) and not instruction.operator.startswith(_BOOKKEEPING):
                 kernel = instruction.operator.partition(".")[0]
-                operations.append(Operation(kernel, _kernel_flops(kernel, method, instruction.arguments), False))
+                flops = _kernel_flops(kernel, method, instruction.arguments)
+                found.add(Operation(kernel, flops, False), [(name, i) for i in _tensors(method, instruction.arguments)])
             elif isinstance(instruction, DelegateCall):
                 delegate = method.delegates[instruction.delegate]
-                partitions += 1
+                found.partitions += 1
                 if delegate.id == PAYLOAD_ID:
-                    operations += _delegated(parsed(delegate.payload))
-    return shares("XNNPACK", operations, partitions)
+                    _add_delegated(found, parsed(delegate.payload), (name, position), instruction.arguments)
+    return found
+
+
+def _tensors(method: Method, arguments: Iterable[int]) -> Iterator[int]:
+    """The tensors among values, those in lists too, but for constants."""
+    for index in arguments:
+        value = method.values[index] if 0 <= index < len(method.values) else None
+        if isinstance(value, TensorValue) and not value.is_constant:
+            yield index
+        elif isinstance(value, Indices):
+            yield from _tensors(method, value.items)
 
 
 def _kernel_flops(kernel: str, method: Method, arguments: Sequence[int]) -> int:
@@ -68,9 +94,15 @@ def _kernel_flops(kernel: str, method: Method, arguments: Sequence[int]) -> int:
     return math.prod(result)
 
 
-def _delegated(graph: Graph) -> Iterator[Operation]:
+def _add_delegated(found: Operations, graph: Graph, call: tuple[str, int], arguments: Sequence[int]) -> None:
+    """Adds a partition's operators. Its values go by the call and their ids, and by the call's arguments where they go out."""
+    method, _ = call
+    for key, value in graph.values.items():
+        if not value.constant and value.external < len(arguments):
+            found.join([(call, key), (method, arguments[value.external])])
     for node in graph.nodes:
-        yield Operation(node.kind, _node_flops(graph, node), True)
+        ids = [i for name, i in node.fields.items() if name.endswith("_id") and i in graph.values]
+        found.add(Operation(node.kind, _node_flops(graph, node), True), [(call, i) for i in ids if not graph.values[i].constant])
 
 
 def _node_flops(graph: Graph, node: Node) -> int:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from convkit.delegation.shares import Operation, product_flops, shares
+from convkit.delegation.shares import Operation, Operations, product_flops
 
-__all__ = ["measure"]
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
+
+__all__ = ["measure", "measure_apart"]
 
 _DELEGATE = "DELEGATE"
 _MOVES = frozenset(
@@ -33,6 +36,23 @@ def measure(path: str, sizes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
         path: The file.
         sizes: A shape for each input with dynamic dimensions, by its name: at their placeholder of 1 nothing would be computed.
     """
+    return _operations(_prepared(path, sizes)).shares().to_json()
+
+
+def measure_apart(path: str, sizes: Mapping[str, Sequence[int]], models: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """The same of each of several models that share nothing but the file.
+
+    Args:
+        path, sizes: As `measure` has them.
+        models: For each of them the names of its results in the file's first signature.
+    """
+    interpreter = _prepared(path, sizes)
+    found = _operations(interpreter)
+    outputs = next(iter(interpreter._get_full_signature_list().values()))["outputs"]
+    return [found.shares_of([outputs[name] for name in results]).to_json() for results in models]
+
+
+def _prepared(path: str, sizes: Mapping[str, Sequence[int]]) -> Interpreter:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path)
@@ -40,6 +60,10 @@ def measure(path: str, sizes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
         if detail["name"] in sizes:
             interpreter.resize_tensor_input(detail["index"], list(sizes[detail["name"]]))
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def _operations(interpreter: Interpreter) -> Operations:
     nodes = interpreter._get_ops_details()
     own = [n for n in nodes if n["op_name"] != _DELEGATE]
     partitions = [n for n in nodes if n["op_name"] == _DELEGATE]
@@ -48,8 +72,13 @@ def measure(path: str, sizes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     for partition in partitions:
         taken |= _between(partition, producers)
     shapes = {d["index"]: [int(s) for s in d["shape"]] for d in interpreter.get_tensor_details()}
-    operations = [Operation(n["op_name"], _flops(n, shapes), int(n["index"]) in taken) for n in own]
-    return shares("XNNPACK", operations, len(partitions)).to_json()
+    computed = {*producers, *(int(d["index"]) for d in interpreter.get_input_details())}
+    found = Operations("XNNPACK")
+    found.partitions = len(partitions)
+    for node in own:
+        tensors = [int(t) for t in (*node["inputs"], *node["outputs"]) if int(t) in computed]
+        found.add(Operation(node["op_name"], _flops(node, shapes), int(node["index"]) in taken), tensors)
+    return found
 
 
 def _between(partition: Mapping[str, Any], producers: Mapping[int, Mapping[str, Any]]) -> set[int]:

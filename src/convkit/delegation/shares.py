@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Operation", "Shares", "product_flops", "shares", "together"]
+__all__ = ["Operation", "Operations", "Shares", "product_flops", "together"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,50 @@ class Shares:
         return cls(**{**data, "fallbacks": {name: (f["count"], f["flops"]) for name, f in data["fallbacks"].items()}})
 
 
-def shares(delegate: str, operations: Iterable[Operation], partitions: int) -> Shares:
-    """Adds up."""
-    every = list(operations)
+class Operations:
+    """The operators of a file, and which of them hang together: a file of several models is measured model by model.
+
+    Args:
+        delegate: The name of the delegate that has some of them.
+
+    Attributes:
+        partitions: How many pieces the delegate has.
+    """
+
+    def __init__(self, delegate: str) -> None:
+        self.partitions = 0
+        self._delegate = delegate
+        self._found: list[tuple[Operation, Hashable]] = []
+        self._parents: dict[Hashable, Hashable] = {}
+
+    def add(self, operation: Operation, tensors: Iterable[Hashable]) -> None:
+        """An operator, and the tensors that it reads and writes but for constants, which models may share."""
+        joined = self.join(tensors)
+        self._found.append((operation, joined))
+
+    def join(self, tensors: Iterable[Hashable]) -> Hashable:
+        """Tensors of one model; one of them."""
+        roots = [self._root(t) for t in tensors]
+        for root in roots:
+            self._parents[root] = roots[0]
+        return roots[0] if roots else None
+
+    def shares(self) -> Shares:
+        """All of them."""
+        return _summed(self._delegate, [o for o, _ in self._found], self.partitions)
+
+    def shares_of(self, results: Collection[Hashable]) -> Shares:
+        """Those of the model with these results. In how many pieces is not told: pieces may reach over into other models."""
+        roots = {self._root(r) for r in results}
+        return _summed(self._delegate, [o for o, tensor in self._found if self._root(tensor) in roots], 0)
+
+    def _root(self, tensor: Hashable) -> Hashable:
+        while (parent := self._parents.setdefault(tensor, tensor)) != tensor:
+            tensor = parent
+        return tensor
+
+
+def _summed(delegate: str, every: Sequence[Operation], partitions: int) -> Shares:
     taken = [o for o in every if o.is_delegated]
     counts = Counter(o.name for o in every if not o.is_delegated)
     flops = {name: sum(o.flops for o in every if o.name == name and not o.is_delegated) for name in counts}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from convkit.options import ConvertOptions
 from convkit.planner import Route
 from convkit.probing import programs
 from convkit.probing.cache import Cache, identity
-from convkit.probing.judging import Outcome, judged
+from convkit.probing.judging import Judgement, Outcome, Probe, halves, judged
 from convkit.probing.reconciling import merged, reconciled
 from convkit.probing.signatures import Described, OperatorSignature
 from convkit.registry import runtime_for
@@ -42,6 +42,10 @@ class Probed:
 
 HUBS = (Variant.ONNX, Variant.EXPORTED_PROGRAM)
 """Whose models can be taken apart into operators."""
+_COMPANY = 32
+"""Operators that are tried together: a conversion costs much the same for few and for many."""
+_LONGEST = 60
+"""Characters of their names that are told while they are tried."""
 
 
 def probe_routes(
@@ -99,8 +103,8 @@ class _Probing:
             return self._behind_importers(route)
         described = self._described(artifact)
         cache = Cache.of(identity(artifact.variant, route, self.target))
-        outcomes = self._outcomes(artifact, route, described.signatures, cache)
         whole = self._whole(route, described.structure, cache)
+        outcomes = self._outcomes(artifact, route, described.signatures, cache, _refused(whole))
         return reconciled(described.signatures, outcomes, whole, is_certain=all(s.static_host for s in route.steps))
 
     def _behind_importers(self, route: Route) -> list[Finding] | None:
@@ -113,7 +117,7 @@ class _Probing:
             if hub is not None and hub.variant in HUBS:
                 rest = Route(route.steps[position:])
                 signatures = self._described(hub).signatures
-                outcomes = self._outcomes(hub, rest, signatures, Cache.of(identity(hub.variant, rest, self.target)))
+                outcomes = self._outcomes(hub, rest, signatures, Cache.of(identity(hub.variant, rest, self.target)), ())
                 told = reconciled(signatures, outcomes, [], is_certain=False)
                 return merged([*(f for f in told if f.verdict is not Verdict.LEGAL), *whole])
         return whole
@@ -127,12 +131,14 @@ class _Probing:
 
         return tried() if self.trials.source.given else cache.findings(f"model-{structure}", tried)
 
-    def _outcomes(self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache) -> dict[str, Outcome]:
+    def _outcomes(
+        self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache, refused: Collection[str]
+    ) -> dict[str, Outcome]:
         """The verdicts by digest: known ones, and those of probes that are made now."""
         digests = dict.fromkeys(s.digest for s in signatures if s.digest)
         known = {digest: outcome for digest in digests if (outcome := _known(cache, digest)) is not None}
         missing = {s.digest: s for s in signatures if s.digest and s.digest not in known}
-        found = {**known, **(self._new(hub, route, list(missing.values()), cache) if missing else {})}
+        found = {**known, **(self._new(hub, route, list(missing.values()), cache, refused) if missing else {})}
         told = ((found[s.digest].delegation, s.count) for s in signatures if s.digest in found)
         self.shares[:] = [(shares, count) for shares, count in told if shares is not None]
         return found
@@ -145,47 +151,59 @@ class _Probing:
         )
         return Described.from_json(answer.result)
 
-    def _new(self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache) -> dict[str, Outcome]:
-        """The verdicts on signatures that nothing is known of yet; kept for the next time."""
+    def _new(
+        self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache, refused: Collection[str]
+    ) -> dict[str, Outcome]:
+        """The verdicts on signatures that nothing is known of yet; kept for the next time.
+
+        They are tried in companies; those of operators that the converters refuse (`refused`) alone, as they would fail the rest.
+        """
         for step in route.steps:
             self.pool.worker(step.host)
-        files = {s.digest: self.scratch / f"{s.digest}{hub.variant.suffix}" for s in signatures}
-        refused = self._write(hub, signatures, files)
-        outcomes = {}
-        for position, signature in enumerate(signatures):
-            self.observe(Event("probe", f"{signature.operator} ({position + 1} of {len(signatures)})", running=True))
-            if signature.digest in refused:
-                continue
-            file = files[signature.digest]
-            outcome = judged(file, hub.variant, self.target, route, self.pool, self.timeout)
-            outcomes[signature.digest] = outcome
-            if outcome.verdict is not None:  # else it may have been the moment's fault
-                cache.put(signature.digest, outcome.to_json())
-            file.unlink(missing_ok=True)
+        others = [s for s in signatures if s.operator not in refused]
+        ahead = [others[first : first + _COMPANY] for first in range(0, len(others), _COMPANY)]
+        ahead += [[s] for s in signatures if s.operator in refused]
+        outcomes: dict[str, Outcome] = {}
+        while ahead:
+            company = ahead.pop(0)
+            names = ", ".join(dict.fromkeys(s.operator for s in company))
+            told = f"{names if len(names) < _LONGEST else names[:_LONGEST] + '…'} ({len(outcomes)} of {len(signatures)} done)"
+            self.observe(Event("probe", told, running=True))
+            judgement = self._judged(hub, route, company)
+            for digest, outcome in judgement.outcomes.items():
+                outcomes[digest] = outcome
+                if outcome.verdict is not None:  # else it may have been the moment's fault
+                    cache.put(digest, outcome.to_json())
+            ahead[:0] = [list(part) for part in judgement.rest]
         return outcomes
 
-    def _write(self, hub: Artifact, signatures: Sequence[OperatorSignature], files: dict[str, Path]) -> dict[str, str]:
-        """Has the one-operator models written; which ones cannot be, and why."""
-        if hub.variant is Variant.ONNX:
-            self.pool.worker(ONNX_HOST).call(
-                "convkit.probing.onnx_models:write",
-                {"path": str(hub.path), "wanted": {s.digest: str(files[s.digest]) for s in signatures}},
-                stage="check",
-                component="onnx",
-            )
-            return {}
+    def _judged(self, hub: Artifact, route: Route, company: Sequence[OperatorSignature]) -> Judgement:
+        """What a model of these operators shows. Of one that cannot be made nothing is told."""
+        file = self.scratch / f"{company[0].digest}{hub.variant.suffix}"
+        results = self._written(hub, company, file)
+        if results is None:
+            return Judgement({}, halves(company) if len(company) > 1 else ())
+        probes = [Probe(signature, tuple(names)) for signature, names in zip(company, results, strict=True)]
+        judgement = judged(file, probes, hub.variant, self.target, route, self.pool, self.timeout)
+        file.unlink(missing_ok=True)
+        return judgement
+
+    def _written(self, hub: Artifact, company: Sequence[OperatorSignature], file: Path) -> list[list[str]] | None:
+        """Has a model of these operators written: the names of the results of each; None where there is none."""
         runtime = runtime_for(hub.variant)
         assert runtime is not None
-        answer = self.pool.worker(runtime.host).call(
-            "convkit.probing.program_models:write",
-            {
-                "artifact": hub.to_json(),
-                "wanted": {s.digest: (s.node, str(files[s.digest])) for s in signatures},
-            },
-            stage="check",
-            component=runtime.name,
-        )
-        return dict(answer.result)
+        wanted = {str(file): [s.node for s in company]}
+        if hub.variant is Variant.ONNX:
+            host, module, arguments = ONNX_HOST, "onnx_models", {"path": str(hub.path), "wanted": wanted}
+        else:
+            host, module, arguments = runtime.host, "program_models", {"artifact": hub.to_json(), "wanted": wanted}
+        answer = self.pool.worker(host).call(f"convkit.probing.{module}:write", arguments, stage="check", component=runtime.name)
+        found: list[list[str]] | None = answer.result.get(str(file))
+        return found
+
+
+def _refused(findings: Sequence[Finding] | None) -> set[str]:
+    return {f.operator for f in findings or () if f.verdict is Verdict.GAP}
 
 
 def _known(cache: Cache, digest: str) -> Outcome | None:

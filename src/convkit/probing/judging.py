@@ -1,14 +1,19 @@
-"""What becomes of one operator alone: its probe is converted to the target, run and compared, as any model is."""
+"""What becomes of operators alone: their probes are converted to the target, run and compared, as any model is.
+
+Several probes that share nothing can be one model: of what converts and agrees, all is proved at once, in a fraction of the time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from convkit import pipeline
 from convkit.artifact import PyTorchSource
+from convkit.delegation.measuring import measured_apart
 from convkit.delegation.shares import Shares
 from convkit.errors import ConversionError, ConvkitError, DriftError, OperatorGapError, WorkerTimeoutError
 from convkit.formats import Format, Variant
@@ -22,7 +27,7 @@ from convkit.reports.schema import ConversionReport
 from convkit.validators.comparison import titled
 from convkit.workers.pool import WorkerPool
 
-__all__ = ["Outcome", "judged"]
+__all__ = ["Judgement", "Outcome", "Probe", "halves", "judged"]
 
 _SEEDS = 2
 _PATIENCE = 300.0
@@ -71,8 +76,36 @@ class Outcome:
         return with_ways_out([found])[0]
 
 
-def judged(model: Path, source: Variant, target: Format, route: Route, pool: WorkerPool, timeout: float | None) -> Outcome:
-    """Converts, runs and compares a one-operator model over one route. The converted file is left beside it."""
+@dataclass(frozen=True)
+class Probe:
+    """An operator in a model of probes.
+
+    Attributes:
+        signature: What is probed.
+        outputs: The names that its results have there.
+    """
+
+    signature: OperatorSignature
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model of probes has shown.
+
+    Attributes:
+        outcomes: The verdicts by digest.
+        rest: The signatures that it has shown nothing of, in the companies that may show more.
+    """
+
+    outcomes: Mapping[str, Outcome]
+    rest: Sequence[Sequence[OperatorSignature]] = ()
+
+
+def judged(
+    model: Path, probes: Sequence[Probe], source: Variant, target: Format, route: Route, pool: WorkerPool, timeout: float | None
+) -> Judgement:
+    """Converts, runs and compares a model of probes over one route. The converted file is left beside it."""
     options = ConvertOptions(
         output=model.with_name(f"{model.stem}-converted{target.default_variant.suffix}"),
         route=tuple(route.names),
@@ -83,22 +116,56 @@ def judged(model: Path, source: Variant, target: Format, route: Route, pool: Wor
     )
     try:
         report = pipeline.convert(model, target, options, PyTorchSource(), pool)
-    except WorkerTimeoutError:
-        return Outcome(None)
-    except DriftError as error:
-        same = _computes_the_same(error.report)
-        return Outcome(Verdict.LEGAL) if same else Outcome(Verdict.GAP, error.message, code="CK302")
-    except OperatorGapError as error:
-        return _refused(error)
-    except ConversionError as error:
-        return _failed(error, source)
-    except ConvkitError:  # of its inputs, or of its file: no verdict on the operator
-        return Outcome(None)
-    told = [f for f in _findings(report) if f.verdict is Verdict.REWRITTEN]
-    shares = report.attempts[-1].delegation
-    if told:
-        return Outcome(Verdict.REWRITTEN, told[0].reason, code=told[0].code, delegation=shares)
-    return Outcome(Verdict.LEGAL, delegation=shares)
+    except ConvkitError as error:
+        if len(probes) > 1:
+            return Judgement({}, _parted(probes, _suspects(probes, error)))
+        return Judgement({probes[0].signature.digest: _failed(error, source)})
+    return _converted(probes, report, pool, timeout)
+
+
+def _converted(probes: Sequence[Probe], report: ConversionReport, pool: WorkerPool, timeout: float | None) -> Judgement:
+    """The verdicts on probes that agree; but on those of an operator that was rewritten in some of them only."""
+    rewritten = {f.operator: f for f in reversed(_findings(report)) if f.verdict is Verdict.REWRITTEN}
+    counts = Counter(p.signature.operator for p in probes)
+    assert report.artifact is not None
+    shares = measured_apart(report.artifact, [p.outputs for p in probes], pool, timeout)
+    outcomes, rest = {}, []
+    for position, signature in enumerate(p.signature for p in probes):
+        delegation = None if shares is None else shares[position]
+        told = rewritten.get(signature.operator)
+        if told is None:
+            outcomes[signature.digest] = Outcome(Verdict.LEGAL, delegation=delegation)
+        elif len(probes) == 1 or told.count >= counts[signature.operator]:
+            outcomes[signature.digest] = Outcome(Verdict.REWRITTEN, told.reason, code=told.code, delegation=delegation)
+        else:
+            rest.append([signature])
+    return Judgement(outcomes, rest)
+
+
+def _suspects(probes: Sequence[Probe], error: ConvkitError) -> list[OperatorSignature]:
+    """On whose account a model of several probes may have failed; none where nothing tells."""
+    if isinstance(error, OperatorGapError):
+        refused = {f.operator for f in _findings(error.report) if f.verdict is Verdict.GAP}
+        return [p.signature for p in probes if p.signature.operator in refused]
+    compared = error.report.validation if isinstance(error, DriftError) and error.report is not None else None
+    if compared is None:
+        return []
+    differing = {o.name for s in compared.sets for o in s.outputs if not o.passed}
+    return [p.signature for p in probes if differing & set(p.outputs)]
+
+
+def _parted(probes: Sequence[Probe], suspects: Sequence[OperatorSignature]) -> list[list[OperatorSignature]]:
+    """Suspects alone and the others together, else two halves."""
+    every = [p.signature for p in probes]
+    others = [s for s in every if s not in suspects]
+    if suspects and others:
+        return [others, *([s] for s in suspects)]
+    return halves(every)
+
+
+def halves(company: Sequence[OperatorSignature]) -> list[list[OperatorSignature]]:
+    middle = len(company) // 2
+    return [list(company[:middle]), list(company[middle:])]
 
 
 def _computes_the_same(report: ConversionReport | None) -> bool:
@@ -119,7 +186,14 @@ def _refused(error: OperatorGapError) -> Outcome:
     return Outcome(Verdict.GAP, "; ".join(dict.fromkeys(g.reason for g in gaps)), first.hint, first.code)
 
 
-def _failed(error: ConversionError, source: Variant) -> Outcome:
+def _failed(error: ConvkitError, source: Variant) -> Outcome:
+    if isinstance(error, DriftError):
+        same = _computes_the_same(error.report)
+        return Outcome(Verdict.LEGAL) if same else Outcome(Verdict.GAP, error.message, code="CK302")
+    if isinstance(error, OperatorGapError):
+        return _refused(error)
+    if isinstance(error, WorkerTimeoutError) or not isinstance(error, ConversionError):
+        return Outcome(None)  # of its inputs, or of its file: no verdict on the operator
     runtime = runtime_for(source)
     if error.stage in {"validate", "describe"}:
         if runtime is not None and (error.component == titled(runtime) or error.message.startswith(runtime.name)):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["described", "write"]
 
 _MOST_PLACES = 20
+_MOST_WEIGHTS = 1 << 26
+"""Elements that the large constants of several operators may have in one model."""
 
 
 def described(path: str) -> dict[str, Any]:
@@ -36,14 +38,56 @@ def described(path: str) -> dict[str, Any]:
     return Described(structure, tuple(found.signature() for found in probes.values())).to_json()
 
 
-def write(path: str, wanted: Mapping[str, str]) -> None:
-    """Writes the one-operator models with the given digests to the given files."""
+def write(path: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[list[str]]]:
+    """Writes models of some probes that share nothing.
+
+    Args:
+        path: The model that they are of.
+        wanted: By the file to write the digests of the probes that go into it.
+
+    Returns:
+        By file the names of each probe's results; a file is missing where its probes are too large for one.
+    """
     import onnx
 
     _, probes = _probes(path, _stamp(path))
     by_digest = {found.digest: found for found in probes.values() if found.model is not None}
-    for digest, file in wanted.items():
-        onnx.save(by_digest[digest].complete(), file)
+    written = {}
+    for file, digests in wanted.items():
+        members = [by_digest[digest] for digest in digests]
+        if len(members) > 1 and sum(elements(w.shape) for m in members for w in m.generated) > _MOST_WEIGHTS:
+            continue
+        model, results = _together([member.complete() for member in members])
+        onnx.save(model, file)
+        written[file] = results
+    return written
+
+
+def _together(models: Sequence[onnx.ModelProto]) -> tuple[onnx.ModelProto, list[list[str]]]:
+    """Several models with the same operator sets as one, and the names of each one's outputs."""
+    import onnx
+
+    merged, results = onnx.ModelProto(ir_version=models[0].ir_version, producer_name="convkit"), []
+    versions: dict[str, int] = {}
+    merged.graph.name = "probes"
+    for position, model in enumerate(models):
+        own, graph = f"p{position}_", model.graph
+        computed = (name for node in graph.node for name in node.output if name)
+        names = [*computed, *(value.name for value in (*graph.input, *graph.initializer))]
+        for node in graph.node:  # onnx.compose.add_prefix leaves what branches capture as it is
+            _rename(node, {name: own + name for name in names})
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.name = own + value.name
+        for value in (*graph.input, *graph.output):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    dim.dim_param = own + dim.dim_param
+        versions |= {o.domain: o.version for o in model.opset_import}
+        for part in ("node", "input", "output", "initializer"):
+            getattr(merged.graph, part).extend(getattr(graph, part))
+        results.append([value.name for value in graph.output])
+    merged.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in sorted(versions.items()))
+    return merged, results
 
 
 @dataclass

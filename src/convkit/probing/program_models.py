@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,32 +20,78 @@ __all__ = ["Cut", "write"]
 
 _LEAST_SIZE = 2
 _UNKNOWN_SIZE = 4
+_MOST_WEIGHTS = 256 << 20
+"""Bytes that the weights of several operators may have in one program."""
 
 
-def write(artifact: Mapping[str, Any], wanted: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Writes the programs of some nodes.
+def write(artifact: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[list[str]]]:
+    """Writes programs of some nodes that share nothing.
 
     Args:
         artifact: The exported program, as JSON.
-        wanted: By digest the node's name and the file to write.
+        wanted: By the file to write the names of the nodes that go into it.
 
     Returns:
-        By digest why a program cannot be made, where it cannot.
+        By file the names of each node's results; a file is missing where there can be no such program.
     """
     from convkit.loading import pytorch as loading
     from convkit.loading import pytorch_capture
 
     program = loading.exported_program(Artifact.from_json(artifact))
     nodes = {node.name: node for node in program.graph.nodes}
-    refused = {}
-    for digest, (name, file) in wanted.items():
+    written = {}
+    for file, names in wanted.items():
         try:
-            module, signature, feeds = Cut(program, [nodes[name]]).model()
+            module, signature, feeds, results = _together([Cut(program, [nodes[name]]).model() for name in names])
             exported = pytorch_capture.export(module, signature, feeds, imported=True)
             pytorch_capture.save(exported, signature, Path(file))
-        except (ConversionError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            refused[digest] = f"{type(error).__name__}: {error}"
-    return refused
+        except (ConversionError, KeyError, TypeError, ValueError, RuntimeError):  # of several, each is tried alone
+            continue
+        written[file] = results
+    return written
+
+
+_Model = tuple["torch.nn.Module", Signature, "dict[str, np.ndarray]"]
+
+
+def _together(models: Sequence[_Model]) -> tuple[torch.nn.Module, Signature, dict[str, np.ndarray], list[list[str]]]:
+    """Several models as one, with an example of each input, and the names of each one's outputs.
+
+    Raises:
+        ValueError: They are too large for one.
+    """
+    import torch
+
+    class Together(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = torch.nn.ModuleList(module for module, _, _ in models)
+
+        def forward(self, *arguments: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            given, results = iter(arguments), []
+            for part, (_, signature, _) in zip(self.parts, models, strict=True):
+                results += part(*(next(given) for _ in signature.inputs))
+            return tuple(results)
+
+    held = sum(t.numel() * t.element_size() for module, _, _ in models for t in module.state_dict().values())
+    if len(models) > 1 and held > _MOST_WEIGHTS:
+        raise ValueError(f"their weights are {held >> 20} MiB together")
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    feeds: dict[str, np.ndarray] = {}
+    results = []
+    for position, (_, signature, examples) in enumerate(models):
+        own = f"p{position}_"
+        inputs += [replace(t, name=own + t.name, shape=_prefixed(t.shape, own)) for t in signature.inputs]
+        outputs += [replace(t, name=own + t.name) for t in signature.outputs]
+        feeds |= {own + name: array for name, array in examples.items()}
+        results.append([own + t.name for t in signature.outputs])
+    return Together().eval(), Signature(tuple(inputs), tuple(outputs)), feeds, results
+
+
+def _prefixed(shape: Sequence[int | str] | None, prefix: str) -> tuple[int | str, ...] | None:
+    """A shape whose symbols are none of another model's."""
+    return None if shape is None else tuple(size if isinstance(size, int) else prefix + size for size in shape)
 
 
 class Cut:

@@ -49,6 +49,8 @@ def reconciled(
         for f in whole or ()
         if f.verdict is Verdict.GAP and not any(f.operator == g.operator or f.reason in g.reason for g in mine)
     ]
+    own = {s.operator for s in signatures}
+    found += [f for f in whole or () if f.verdict is Verdict.REWRITTEN and f.operator not in own]  # on the way
     return merged(_without_contradictions(found))
 
 
