@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,12 @@ import pytest
 from convkit.workers.pool import WorkerPool, default_pool
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # as the workers have it: TensorFlow's own kernels take less
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # What tests, workers and browsers leave behind goes with the run; pytest keeps its own directories where they were.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="convkit-tests-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 

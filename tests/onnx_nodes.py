@@ -122,7 +122,7 @@ def tensorflow(model: onnx.ModelProto, feeds: Feeds) -> list[np.ndarray]:
     function = OnnxFunction(imported)
     specs = [
         tf.TensorSpec(
-            [d.dim_value or None if not d.dim_param else None for d in v.type.tensor_type.shape.dim], feeds[v.name].dtype
+            [d.dim_value if d.HasField("dim_value") else None for d in v.type.tensor_type.shape.dim], feeds[v.name].dtype
         )
         for v in model.graph.input
     ]
