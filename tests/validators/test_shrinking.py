@@ -14,7 +14,7 @@ from convkit import api
 from convkit.arrays import load_arrays
 from convkit.cli.main import run
 from convkit.signature import Signature, TensorSpec
-from convkit.validators.shrinking import shrunk
+from convkit.validators.shrinking import SearchOverError, shrunk
 
 SIGNATURE = Signature((TensorSpec("x", "float32", ("n", "t", 4)), TensorSpec("ids", "int64", ("n",))), ())
 
@@ -42,6 +42,20 @@ def test_nothing_is_changed_when_nothing_else_fails():
     before = arrays()
     after = shrunk(before, SIGNATURE, lambda a: False)
     assert all(after[n] is before[n] for n in before)
+
+
+def test_a_search_that_is_over_ends_at_once():
+    """Of a million values a million can be tried alone: those tries must not be made up once there is no time for them."""
+    large, seen = {"x": np.ones((1 << 20,), np.float32)}, []
+
+    def fails(candidate):
+        seen.append(candidate)
+        if len(seen) > 3:
+            raise SearchOverError
+        return len(seen) == 2
+
+    found = shrunk(large, Signature((TensorSpec("x", "float32", (1 << 20,)),), ()), fails)
+    assert found is seen[1] and len(seen) == 4
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from convkit.validators.inputs import InputSet
 from convkit.workers.locations import cache_directory, made
 from convkit.workers.pool import WorkerPool
 
-__all__ = ["add_failing", "shrunk"]
+__all__ = ["SearchOverError", "add_failing", "shrunk"]
 
 _SECONDS = 12.0
 _RUNS = 120
@@ -91,6 +92,10 @@ def _nature(result: SetResult) -> frozenset[tuple[str, bool, bool]]:
     return frozenset((o.name, "does not run" in o.problem, o.scale > 0) for o in result.outputs if not o.passed)
 
 
+class SearchOverError(Exception):
+    """Nothing more is tried: of a large input there are more ways to make it smaller than can even be counted through."""
+
+
 @dataclass
 class _Search:
     """Asks whether inputs still show the failure, as long as there is time."""
@@ -103,9 +108,13 @@ class _Search:
     deadline: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
 
     def fails(self, arrays: _Arrays) -> bool:
-        """Whether an output that failed fails in the same way on these inputs; False when the search is over."""
+        """Whether an output that failed fails in the same way on these inputs.
+
+        Raises:
+            SearchOverError: There is no time left to try.
+        """
         if self.runs >= _RUNS or time.monotonic() > self.deadline:
-            return False
+            raise SearchOverError
         self.runs += 1
         self.progress(f"the inputs on which they differ, made smaller ({self.runs} of at most {_RUNS} runs)")
         result = self.bench.on(InputSet("shrunk", arrays)).result
@@ -116,14 +125,23 @@ class _Search:
 
 
 def shrunk(arrays: _Arrays, signature: Signature, fails: Callable[[_Arrays], bool]) -> _Arrays:
-    """The smallest inputs found on which `fails` still holds, which it does on `arrays`."""
-    for dim in signature.dynamic_dims:
-        arrays = _smaller(arrays, _axes(signature, dim), fails)
-    for name in arrays:
-        arrays = _emptied(arrays, name, fails)
-    for name in arrays:
-        arrays = _rounded(arrays, name, fails)
-    return arrays
+    """The smallest inputs found on which `fails` still holds, which it does on `arrays`, until it raises `SearchOverError`."""
+    smallest = arrays
+
+    def kept(candidate: _Arrays) -> bool:
+        nonlocal smallest
+        if found := fails(candidate):
+            smallest = candidate
+        return found
+
+    with suppress(SearchOverError):
+        for dim in signature.dynamic_dims:
+            arrays = _smaller(arrays, _axes(signature, dim), kept)
+        for name in arrays:
+            arrays = _emptied(arrays, name, kept)
+        for name in arrays:
+            arrays = _rounded(arrays, name, kept)
+    return smallest
 
 
 def _axes(signature: Signature, dim: str) -> dict[str, list[int]]:
