@@ -19,6 +19,7 @@ __all__ = ["repaired"]
 def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """A copy of the program that the compiler does not stumble over, and what was changed, one sentence each."""
     from convkit.legalization.torch.centred_norms import centre_norms
+    from convkit.legalization.torch.staged_reductions import stage_reductions
 
     ready = target.legalized(program)[0]
     changed = programs.copied(ready.run_decompositions({}) if _changes_inputs(ready) else ready)
@@ -27,6 +28,7 @@ def repaired(program: torch.export.ExportedProgram) -> tuple[torch.export.Export
     _filled(changed)
     _positive_axes(changed)
     centre_norms(changed)  # the kernels' variances are differences of squares
+    stage_reductions(changed)  # its kernels add value to value
     return changed, tuple(n for n in notes if n)
 
 
