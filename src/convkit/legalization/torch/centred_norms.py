@@ -58,7 +58,8 @@ def _replace(norm: torch.fx.Node, result: torch.fx.Node) -> None:
 def _of_layers(norm: torch.fx.Node, call: Callable[..., torch.fx.Node]) -> torch.fx.Node:
     """A group norm as a layer norm of its groups, and its weights by channel."""
     if norm.target is _GROUP_NORMS[0]:
-        x, groups, weight, bias, eps, *_ = (*norm.args, *(None, None, 1e-5)[len(norm.args) - 2 :])
+        given = list(norm.args)
+        x, groups, weight, bias, eps, *_ = given + [None, None, 1e-5][len(given) - 2 :]
     else:
         x, weight, bias, _, _, _, groups, eps = norm.args
     batch, channels, *pixels = x.meta["val"].shape
