@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tensorflow_models import FIXTURES, SIGNATURES, artifact, assert_agree, feeds, keras_file, saved_model, signature
 
+import convkit
 from convkit.artifact import Artifact
 from convkit.components import ConversionRequest
 from convkit.converters import keras_to_savedmodel
@@ -19,6 +20,7 @@ from convkit.legalization.target import Verdict
 from convkit.loading.savedmodel_writer import SIGNATURE_FILE, write_saved_model
 from convkit.runtimes import savedmodel as runtime
 from convkit.signature import Signature
+from convkit.workers.pool import WorkerPool
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -111,3 +113,32 @@ def _lstm(x: np.ndarray, layer: Any, slope: int) -> np.ndarray:
         cell = gates[1] * cell + gates[0] * np.tanh(parts[2])
         hidden = gates[3] * np.tanh(cell)
     return hidden
+
+
+def _video() -> Any:
+    """Frames through a CNN, their features through an LSTM: as many frames as there are."""
+    import keras
+
+    frames = keras.Input((None, 12, 12, 3))
+    cnn = keras.Sequential([keras.layers.Conv2D(4, 3, activation="relu"), keras.layers.BatchNormalization()])
+    features = keras.layers.TimeDistributed(cnn)(frames)
+    pooled = keras.layers.TimeDistributed(keras.layers.GlobalAveragePooling2D())(features)
+    return keras.Model(frames, keras.layers.LSTM(5)(pooled))
+
+
+def _document() -> Any:
+    """Words of sentences, of which some are padding, as many sentences as there are."""
+    import keras
+
+    words = keras.Input((None, 6), dtype="int32")
+    embedded = keras.layers.Embedding(9, 4, mask_zero=True)(words)
+    return keras.Model(words, keras.layers.TimeDistributed(keras.layers.LSTM(5))(embedded))
+
+
+@pytest.mark.parametrize("build", [_video, _document])
+@pytest.mark.parametrize("target", ["onnx", "litert", "tfjs"])
+def test_any_number_of_steps_is_distributed(build: Any, target: str, tmp_path: Path, pool: WorkerPool) -> None:
+    build().save(tmp_path / "m.keras")
+    result = convkit.convert(tmp_path / "m.keras", target, tmp_path / "out", pool=pool)
+    assert result.verdict == "proved"
+    assert isinstance(result.report.signature.inputs[0].shape[1], str)

@@ -48,10 +48,12 @@ def convert(request: ConversionRequest) -> ConversionOutcome:
         UnreadableModelError: when Keras cannot load the file, or it holds a Lambda layer.
         ConversionError: when the model has no inputs, or cannot be traced.
     """
+    from convkit.loading.keras_time_distributed import steps_as_samples
     from convkit.loading.savedmodel_writer import write_saved_model
     from convkit.loading.tensorflow import keras_call, keras_model
 
     source = request.source
     model = keras_call(source.path, request.signature or source.signature)
-    write_saved_model(request.output, request.signature or model.signature, model, keras_model(source.path))
+    with steps_as_samples():
+        write_saved_model(request.output, request.signature or model.signature, model, keras_model(source.path))
     return ConversionOutcome()
