@@ -87,6 +87,40 @@ def test_operators_are_proved_in_company(tmp_path: Path, pool: WorkerPool) -> No
     assert found.delegation.fallbacks == {"aten::cumsum": (1, 64), "aten::mm": (1, product)}
 
 
+class Root(torch.nn.Module):
+    """XNNPACK makes NaN of the reciprocal root of 0, where PyTorch has infinity."""
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        square = x * x
+        return x * torch.rsqrt(square + self.epsilon if self.epsilon else square)
+
+
+def test_what_a_model_never_computes_is_no_drift_of_it(tmp_path: Path, pool: WorkerPool) -> None:
+    verdicts = {}
+    for epsilon in (1e-2, 0.0):
+        path = tmp_path / f"{epsilon}.pt2"
+        torch.export.save(torch.export.export(Root(epsilon), (torch.randn(3, 4),)), path)
+        verdicts[epsilon] = convkit.check(path, "executorch", probe=True, pool=pool)
+    assert verdicts[1e-2].ok
+    assert [(g.operator, g.code) for g in verdicts[0.0].gaps] == [("aten.rsqrt.default", "CK302")]
+    again = convkit.check(tmp_path / "0.01.pt2", "executorch", probe=True, pool=pool)  # both verdicts are kept
+    assert again.to_json()["routes"] == verdicts[1e-2].to_json()["routes"]
+
+
+def test_complex_numbers_are_judged_in_their_place(tmp_path: Path, pool: WorkerPool) -> None:
+    class Spectrum(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft2(x).real
+
+    torch.export.save(torch.export.export(Spectrum(), (torch.randn(2, 8, 8),)), tmp_path / "m.pt2")
+    found = convkit.check(tmp_path / "m.pt2", "executorch", probe=True, pool=pool)
+    assert found.ok and {f.evidence for f in found.routes[0][1] or ()} == {"trial"}
+
+
 def test_what_xnnpack_takes_is_told_before_the_conversion(model, pool: WorkerPool, tmp_path: Path, capsys) -> None:
     source = model("digits_cnn", "onnx")
     found = convkit.check(source, "litert", probe=True, pool=pool)

@@ -19,6 +19,7 @@ from convkit.planner import Route
 from convkit.probing import programs
 from convkit.probing.cache import Cache, identity
 from convkit.probing.judging import Judgement, Outcome, Probe, halves, judged
+from convkit.probing.real_values import RealValues
 from convkit.probing.reconciling import merged, reconciled
 from convkit.probing.signatures import Described, OperatorSignature
 from convkit.registry import runtime_for
@@ -104,7 +105,7 @@ class _Probing:
         described = self._described(artifact)
         cache = Cache.of(identity(artifact.variant, route, self.target))
         whole = self._whole(route, described.structure, cache)
-        outcomes = self._outcomes(artifact, route, described.signatures, cache, _refused(whole))
+        outcomes = self._outcomes(artifact, route, described, cache, _refused(whole))
         return reconciled(described.signatures, outcomes, whole, is_certain=all(s.static_host for s in route.steps))
 
     def _behind_importers(self, route: Route) -> list[Finding] | None:
@@ -116,9 +117,9 @@ class _Probing:
             hub = self.trials.halts.get(tuple(route.names[:position]))
             if hub is not None and hub.variant in HUBS:
                 rest = Route(route.steps[position:])
-                signatures = self._described(hub).signatures
-                outcomes = self._outcomes(hub, rest, signatures, Cache.of(identity(hub.variant, rest, self.target)), ())
-                told = reconciled(signatures, outcomes, [], is_certain=False)
+                described = self._described(hub)
+                outcomes = self._outcomes(hub, rest, described, Cache.of(identity(hub.variant, rest, self.target)), ())
+                told = reconciled(described.signatures, outcomes, [], is_certain=False)
                 return merged([*(f for f in told if f.verdict is not Verdict.LEGAL), *whole])
         return whole
 
@@ -132,13 +133,22 @@ class _Probing:
         return tried() if self.trials.source.given else cache.findings(f"model-{structure}", tried)
 
     def _outcomes(
-        self, hub: Artifact, route: Route, signatures: Sequence[OperatorSignature], cache: Cache, refused: Collection[str]
+        self, hub: Artifact, route: Route, described: Described, cache: Cache, refused: Collection[str]
     ) -> dict[str, Outcome]:
         """The verdicts by digest: known ones, and those of probes that are made now."""
+        signatures = described.signatures
         digests = dict.fromkeys(s.digest for s in signatures if s.digest)
         known = {digest: outcome for digest in digests if (outcome := _known(cache, digest)) is not None}
         missing = {s.digest: s for s in signatures if s.digest and s.digest not in known}
         found = {**known, **(self._new(hub, route, list(missing.values()), cache, refused) if missing else {})}
+        real = RealValues(self.trials.source, hub, self.pool, self.scratch, self.timeout)
+        for signature in signatures:
+            if signature.digest in found and found[signature.digest].code == "CK302":
+                key = f"{described.structure}-{signature.digest}"
+                outcome = _known(cache, key) or self._judged(hub, route, [signature], real).outcomes.get(signature.digest)
+                if outcome is not None and outcome.verdict is not None:
+                    found[signature.digest] = outcome
+                    cache.put(key, outcome.to_json())
         told = ((found[s.digest].delegation, s.count) for s in signatures if s.digest in found)
         self.shares[:] = [(shares, count) for shares, count in told if shares is not None]
         return found
@@ -177,19 +187,24 @@ class _Probing:
             ahead[:0] = [list(part) for part in judgement.rest]
         return outcomes
 
-    def _judged(self, hub: Artifact, route: Route, company: Sequence[OperatorSignature]) -> Judgement:
-        """What a model of these operators shows. Of one that cannot be made nothing is told."""
+    def _judged(
+        self, hub: Artifact, route: Route, company: Sequence[OperatorSignature], real: RealValues | None = None
+    ) -> Judgement:
+        """What a model of these operators shows, on inputs that are made up or on `real` ones. Of one that cannot be made nothing
+        is told, nor of one whose real inputs nobody knows."""
         file = self.scratch / f"{company[0].digest}{hub.variant.suffix}"
-        results = self._written(hub, company, file)
-        if results is None:
+        probes = self._written(hub, company, file)
+        if not probes:
             return Judgement({}, halves(company) if len(company) > 1 else ())
-        probes = [Probe(signature, tuple(names)) for signature, names in zip(company, results, strict=True)]
-        judgement = judged(file, probes, hub.variant, self.target, route, self.pool, self.timeout)
+        samples = real.samples({name: value for probe in probes for name, value in probe.inputs.items()}) if real else None
+        if real and samples is None:
+            return Judgement({})
+        judgement = judged(file, probes, hub.variant, self.target, route, self.pool, self.timeout, samples)
         file.unlink(missing_ok=True)
         return judgement
 
-    def _written(self, hub: Artifact, company: Sequence[OperatorSignature], file: Path) -> list[list[str]] | None:
-        """Has a model of these operators written: the names of the results of each; None where there is none."""
+    def _written(self, hub: Artifact, company: Sequence[OperatorSignature], file: Path) -> list[Probe]:
+        """Has a model of these operators written, and what it has of each; nothing where there is none."""
         runtime = runtime_for(hub.variant)
         assert runtime is not None
         wanted = {str(file): [s.node for s in company]}
@@ -198,8 +213,8 @@ class _Probing:
         else:
             host, module, arguments = runtime.host, "program_models", {"artifact": hub.to_json(), "wanted": wanted}
         answer = self.pool.worker(host).call(f"convkit.probing.{module}:write", arguments, stage="check", component=runtime.name)
-        found: list[list[str]] | None = answer.result.get(str(file))
-        return found
+        told = answer.result.get(str(file), [])
+        return [Probe(s, tuple(own["outputs"]), own["inputs"]) for s, own in zip(company, told, strict=bool(told))]
 
 
 def _refused(findings: Sequence[Finding] | None) -> set[str]:

@@ -19,7 +19,7 @@ from convkit.errors import ConversionError, ConvkitError, DriftError, OperatorGa
 from convkit.formats import Format, Variant
 from convkit.legalization.target import Finding, Verdict
 from convkit.legalization.ways_out import with_ways_out
-from convkit.options import ConvertOptions
+from convkit.options import ConvertOptions, InputOptions
 from convkit.planner import Route
 from convkit.probing.signatures import OperatorSignature
 from convkit.registry import runtime_for
@@ -83,10 +83,12 @@ class Probe:
     Attributes:
         signature: What is probed.
         outputs: The names that its results have there.
+        inputs: Its inputs there → the values of the whole model that they stand for.
     """
 
     signature: OperatorSignature
     outputs: tuple[str, ...]
+    inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,27 @@ class Judgement:
 
 
 def judged(
-    model: Path, probes: Sequence[Probe], source: Variant, target: Format, route: Route, pool: WorkerPool, timeout: float | None
+    model: Path,
+    probes: Sequence[Probe],
+    source: Variant,
+    target: Format,
+    route: Route,
+    pool: WorkerPool,
+    timeout: float | None,
+    samples: Path | None = None,
 ) -> Judgement:
-    """Converts, runs and compares a model of probes over one route. The converted file is left beside it."""
+    """Converts, runs and compares a model of probes over one route. The converted file is left beside it.
+
+    Args:
+        model: The file that holds the probes, in the format `source`.
+        probes: What it holds.
+        source, target, route: What it is converted from, to, and how.
+        pool, timeout: As for every conversion.
+        samples: A folder with inputs for it; by default they are made up.
+    """
     options = ConvertOptions(
         output=model.with_name(f"{model.stem}-converted{target.default_variant.suffix}"),
+        inputs=InputOptions(arrays=samples),
         route=tuple(route.names),
         force=True,
         seeds=_SEEDS,

@@ -38,7 +38,7 @@ def described(path: str) -> dict[str, Any]:
     return Described(structure, tuple(found.signature() for found in probes.values())).to_json()
 
 
-def write(path: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[list[str]]]:
+def write(path: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
     """Writes models of some probes that share nothing.
 
     Args:
@@ -46,7 +46,8 @@ def write(path: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[list
         wanted: By the file to write the digests of the probes that go into it.
 
     Returns:
-        By file the names of each probe's results; a file is missing where its probes are too large for one.
+        By file, for each probe, the names that its results have there ("outputs"), and the inputs with the names of the model's
+        values that they stand for ("inputs"); a file is missing where its probes are too large for one.
     """
     import onnx
 
@@ -57,21 +58,28 @@ def write(path: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[list
         members = [by_digest[digest] for digest in digests]
         if len(members) > 1 and sum(elements(w.shape) for m in members for w in m.generated) > _MOST_WEIGHTS:
             continue
-        model, results = _together([member.complete() for member in members])
+        model, prefixes = _together([member.complete() for member in members])
         onnx.save(model, file)
-        written[file] = results
+        written[file] = [
+            {
+                "outputs": [value.name for value in model.graph.output if value.name.startswith(own)],
+                "inputs": {own + name: value for name, value in member.origins.items()},
+            }
+            for own, member in zip(prefixes, members, strict=True)
+        ]
     return written
 
 
-def _together(models: Sequence[onnx.ModelProto]) -> tuple[onnx.ModelProto, list[list[str]]]:
-    """Several models with the same operator sets as one, and the names of each one's outputs."""
+def _together(models: Sequence[onnx.ModelProto]) -> tuple[onnx.ModelProto, list[str]]:
+    """Several models with the same operator sets as one, and what the names of each one's values begin with."""
     import onnx
 
-    merged, results = onnx.ModelProto(ir_version=models[0].ir_version, producer_name="convkit"), []
+    merged = onnx.ModelProto(ir_version=models[0].ir_version, producer_name="convkit")
+    prefixes = [f"p{position}_" for position in range(len(models))]
     versions: dict[str, int] = {}
     merged.graph.name = "probes"
-    for position, model in enumerate(models):
-        own, graph = f"p{position}_", model.graph
+    for own, model in zip(prefixes, models, strict=True):
+        graph = model.graph
         computed = (name for node in graph.node for name in node.output if name)
         names = [*computed, *(value.name for value in (*graph.input, *graph.initializer))]
         for node in graph.node:  # onnx.compose.add_prefix leaves what branches capture as it is
@@ -85,9 +93,8 @@ def _together(models: Sequence[onnx.ModelProto]) -> tuple[onnx.ModelProto, list[
         versions |= {o.domain: o.version for o in model.opset_import}
         for part in ("node", "input", "output", "initializer"):
             getattr(merged.graph, part).extend(getattr(graph, part))
-        results.append([value.name for value in graph.output])
     merged.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in sorted(versions.items()))
-    return merged, results
+    return merged, prefixes
 
 
 @dataclass
@@ -97,6 +104,7 @@ class _Probe:
     Attributes:
         model: The model but for its large constants; None where there is none.
         generated: The large constants: name, element type, shape, and what is known of the values.
+        origins: The inputs of that model → the values of the whole model that they stand for.
     """
 
     operator: str
@@ -104,6 +112,7 @@ class _Probe:
     model: onnx.ModelProto | None = None
     generated: list[Weight] = field(default_factory=list)
     obstacle: str = ""
+    origins: dict[str, str] = field(default_factory=dict)
     where: list[str] = field(default_factory=list)
 
     def signature(self) -> OperatorSignature:
@@ -219,7 +228,8 @@ class _Walk(OnnxGraph):
             del model.graph.value_info[:]
         weights = json.dumps([(w.element, w.shape, w.limits, w.positive) for w in generated])
         digest = hashlib.sha256(model.SerializeToString(deterministic=True) + weights.encode()).hexdigest()[:32]
-        return _Probe(name, digest, model, generated)
+        origins = {renamed[n]: n for n in outer if n not in self.constants}
+        return _Probe(name, digest, model, generated, origins=origins)
 
 
 def _canonical(node: onnx.NodeProto, renamed: Mapping[str, str]) -> onnx.NodeProto:

@@ -24,7 +24,7 @@ _MOST_WEIGHTS = 256 << 20
 """Bytes that the weights of several operators may have in one program."""
 
 
-def write(artifact: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[list[str]]]:
+def write(artifact: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
     """Writes programs of some nodes that share nothing.
 
     Args:
@@ -32,7 +32,8 @@ def write(artifact: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> d
         wanted: By the file to write the names of the nodes that go into it.
 
     Returns:
-        By file the names of each node's results; a file is missing where there can be no such program.
+        By file, for each node, the names that its results have there ("outputs"), and the inputs with the names of the program's
+        values that they stand for ("inputs"); a file is missing where there can be no such program.
     """
     from convkit.loading import pytorch as loading
     from convkit.loading import pytorch_capture
@@ -42,20 +43,27 @@ def write(artifact: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> d
     written = {}
     for file, names in wanted.items():
         try:
-            module, signature, feeds, results = _together([Cut(program, [nodes[name]]).model() for name in names])
+            cuts = [Cut(program, [nodes[name]]) for name in names]
+            module, signature, feeds, prefixes = _together([cut.model() for cut in cuts])
             exported = pytorch_capture.export(module, signature, feeds, imported=True)
             pytorch_capture.save(exported, signature, Path(file))
         except (ConversionError, KeyError, TypeError, ValueError, RuntimeError):  # of several, each is tried alone
             continue
-        written[file] = results
+        written[file] = [
+            {
+                "outputs": [t.name for t in signature.outputs if t.name.startswith(own)],
+                "inputs": {own + name: value for name, value in cut.origins.items()},
+            }
+            for own, cut in zip(prefixes, cuts, strict=True)
+        ]
     return written
 
 
 _Model = tuple["torch.nn.Module", Signature, "dict[str, np.ndarray]"]
 
 
-def _together(models: Sequence[_Model]) -> tuple[torch.nn.Module, Signature, dict[str, np.ndarray], list[list[str]]]:
-    """Several models as one, with an example of each input, and the names of each one's outputs.
+def _together(models: Sequence[_Model]) -> tuple[torch.nn.Module, Signature, dict[str, np.ndarray], list[str]]:
+    """Several models as one, with an example of each input, and what the names of each one's inputs and outputs begin with.
 
     Raises:
         ValueError: They are too large for one.
@@ -79,14 +87,12 @@ def _together(models: Sequence[_Model]) -> tuple[torch.nn.Module, Signature, dic
     inputs: list[TensorSpec] = []
     outputs: list[TensorSpec] = []
     feeds: dict[str, np.ndarray] = {}
-    results = []
-    for position, (_, signature, examples) in enumerate(models):
-        own = f"p{position}_"
+    prefixes = [f"p{position}_" for position in range(len(models))]
+    for own, (_, signature, examples) in zip(prefixes, models, strict=True):
         inputs += [replace(t, name=own + t.name, shape=_prefixed(t.shape, own)) for t in signature.inputs]
         outputs += [replace(t, name=own + t.name) for t in signature.outputs]
         feeds |= {own + name: array for name, array in examples.items()}
-        results.append([own + t.name for t in signature.outputs])
-    return Together().eval(), Signature(tuple(inputs), tuple(outputs)), feeds, results
+    return Together().eval(), Signature(tuple(inputs), tuple(outputs)), feeds, prefixes
 
 
 def _prefixed(shape: Sequence[int | str] | None, prefix: str) -> tuple[int | str, ...] | None:
@@ -101,6 +107,9 @@ class Cut:
         program: Where they are from.
         nodes: Which ones.
         has_weights: Keep the values of weights; by default they are made up.
+
+    Attributes:
+        origins: The inputs of `model` → the program's values that they stand for.
     """
 
     def __init__(
@@ -113,6 +122,7 @@ class Cut:
         self._graph = torch.fx.Graph()
         self._copies: dict[torch.fx.Node, torch.fx.Node] = {}
         self._inputs: list[tuple[TensorSpec, np.ndarray]] = []
+        self.origins: dict[str, str] = {}
         signature = program.graph_signature
         self._held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._held |= signature.inputs_to_lifted_tensor_constants
@@ -183,6 +193,7 @@ class Cut:
             self._root.register_buffer(name, made)
             return self._graph.get_attr(name)
         name = f"x{len(self._inputs)}"
+        self.origins[name] = node.name
         dims = [size if isinstance(size, int) else str(size) for size in value.shape]
         if any(isinstance(d, str) and not d.isidentifier() for d in dims) or self._has_expressions():
             dims = [_hint(size) for size in value.shape]

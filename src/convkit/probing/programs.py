@@ -27,6 +27,8 @@ _SYMBOL = re.compile(r"\b(?:[su]\d+|zuf\d+|zf\d+)\b")
 _RANDOM = re.compile(r"aten\.(rand|randn|randint|randperm|bernoulli|multinomial|normal|exponential|uniform|dropout)(_like)?_?\.")
 # How torch/_export/serde/schema.py spells the arguments that refer to values.
 _TENSOR, _SYMBOLIC = "name", "as_name"
+_COMPLEX = (9, 10, 11)
+"""Its numbers for complex dtypes: no target but SavedModel has such tensors between operators."""
 
 
 def described(path: Path) -> Described:
@@ -91,6 +93,8 @@ class _Walk:
             return "its results are random", ""
         if not any("as_tensor" in o or "as_tensors" in o for o in node["outputs"]):
             return "it computes a size, as a part of the operators that need it", ""
+        if any(self._tensors[name]["dtype"] in _COMPLEX for name in _tensor_names(node) if name in self._tensors):
+            return "it computes with complex numbers, which are rewritten with all that is around them", ""
         description = _Description(self._tensors, self._roles, self._producers)
         told = description.node(node)
         if description.obstacle:
@@ -169,6 +173,15 @@ def _scalar_results(node: Mapping[str, Any]) -> Iterator[str]:
         for kind, value in result.items():
             if kind.startswith("as_sym_") and isinstance(value, dict) and _SYMBOLIC in value:
                 yield str(value[_SYMBOLIC])
+
+
+def _tensor_names(node: Mapping[str, Any]) -> Iterator[str]:
+    """The tensors that a node takes and computes, those in lists too."""
+    for value in [*(given["arg"] for given in node["inputs"]), *node["outputs"]]:
+        held = next(iter(value.values()), None)
+        for tensor in held if isinstance(held, list) else [held]:
+            if isinstance(tensor, dict) and _TENSOR in tensor:
+                yield str(tensor[_TENSOR])
 
 
 def _result(node: Mapping[str, Any]) -> str:
