@@ -121,6 +121,15 @@ def test_complex_numbers_are_judged_in_their_place(tmp_path: Path, pool: WorkerP
     assert found.ok and {f.evidence for f in found.routes[0][1] or ()} == {"trial"}
 
 
+def test_a_route_for_other_models_is_not_probed(tmp_path: Path, pool: WorkerPool) -> None:
+    """The converter of programs with state does not take one without; its operators have nothing to do with it."""
+    torch.export.save(torch.export.export(torch.nn.Linear(3, 3), (torch.ones(2, 3),)), tmp_path / "m.pt2")
+    found = convkit.check(tmp_path / "m.pt2", "savedmodel", probe=True, pool=pool)
+    assert found.ok
+    told = {tuple(route.names): [f.operator for f in findings or ()] for route, findings in found.routes}
+    assert told[("torch-tensorflow",)] == ["torch.export"]
+
+
 def test_what_xnnpack_takes_is_told_before_the_conversion(model, pool: WorkerPool, tmp_path: Path, capsys) -> None:
     source = model("digits_cnn", "onnx")
     found = convkit.check(source, "litert", probe=True, pool=pool)

@@ -105,6 +105,8 @@ class _Probing:
         described = self._described(artifact)
         cache = Cache.of(identity(artifact.variant, route, self.target))
         whole = self._whole(route, described.structure, cache)
+        if len(route.steps) == 1 and _is_refused_as_such(whole, described.signatures):
+            return whole
         outcomes = self._outcomes(artifact, route, described, cache, _refused(whole))
         return reconciled(described.signatures, outcomes, whole, is_certain=all(s.static_host for s in route.steps))
 
@@ -215,6 +217,12 @@ class _Probing:
         answer = self.pool.worker(host).call(f"convkit.probing.{module}:write", arguments, stage="check", component=runtime.name)
         told = answer.result.get(str(file), [])
         return [Probe(s, tuple(own["outputs"]), own["inputs"]) for s, own in zip(company, told, strict=bool(told))]
+
+
+def _is_refused_as_such(findings: Sequence[Finding] | None, signatures: Sequence[OperatorSignature]) -> bool:
+    """Whether a converter does not take models of this kind, whatever their operators are."""
+    own = {s.operator for s in signatures}
+    return any(f.verdict is Verdict.GAP and f.operator not in own and f.code == "CK101" for f in findings or ())
 
 
 def _refused(findings: Sequence[Finding] | None) -> set[str]:
