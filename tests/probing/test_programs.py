@@ -98,3 +98,16 @@ def test_the_description_needs_no_torch(program: Path) -> None:
         f"assert programs.described(Path({str(program)!r})).signatures; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_is_not_defined_is_not_probed(tmp_path: Path) -> None:
+    class Undefined(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            room = x.new_empty(3, 4).copy_(x)
+            values, places = x.topk(2, sorted=False)
+            return room.sum() + values.sum() + places.sum() + x.topk(2).values.sum()
+
+    torch.export.save(torch.export.export(Undefined(), (torch.randn(3, 4),)), tmp_path / "m.pt2")
+    found = {(s.operator, bool(s.digest)) for s in programs.described(tmp_path / "m.pt2").signatures}
+    assert ("aten.new_empty.default", False) in found and ("aten.sum.default", True) in found
+    assert {("aten.topk.default", True), ("aten.topk.default", False)} <= found

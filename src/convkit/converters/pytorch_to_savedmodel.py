@@ -16,6 +16,7 @@ from convkit.components import ConversionOutcome, ConversionRequest, Converter, 
 from convkit.converters._checked import Checked, Made, node_gap, refused
 from convkit.errors import ConversionError
 from convkit.formats import Variant
+from convkit.legalization.codes import Reason
 from convkit.legalization.exported_program import without_batch_heuristics
 from convkit.legalization.target import Finding, Verdict
 
@@ -36,7 +37,11 @@ CONVERTER = Converter(
 
 _OPSET = 18
 _STATELESS = Finding(
-    "torch.export", 1, Verdict.GAP, "the model keeps no state", hint="it goes over ONNX like all such models: see `convkit plan`"
+    "torch.export",
+    1,
+    Verdict.GAP,
+    Reason("the model keeps no state", "CK116"),
+    hint="it goes over ONNX like all such models: see `convkit plan`",
 )
 
 

@@ -178,6 +178,14 @@ _ALL = (
         "`onnx.version_converter.convert_version(model, 21)` brings the model to another opset; or export it again in one.",
     ),
     Code(
+        "CK116",
+        "made-for-other-models",
+        "error",
+        "A converter does not take models of this kind",
+        "It has nothing to do with the model's operators: the converter is made for models with state, or without.",
+        "Another route takes the model (`convkit plan`), and is preferred; its own findings tell what is missing there.",
+    ),
+    Code(
         "CK201",
         "rewritten",
         "note",

@@ -43,6 +43,7 @@ class Probed:
 
 HUBS = (Variant.ONNX, Variant.EXPORTED_PROGRAM)
 """Whose models can be taken apart into operators."""
+_OTHER_MODELS = "CK116"
 _COMPANY = 32
 """Operators that are tried together: a conversion costs much the same for few and for many."""
 _LONGEST = 60
@@ -105,7 +106,7 @@ class _Probing:
         described = self._described(artifact)
         cache = Cache.of(identity(artifact.variant, route, self.target))
         whole = self._whole(route, described.structure, cache)
-        if len(route.steps) == 1 and _is_refused_as_such(whole, described.signatures):
+        if any(f.code == _OTHER_MODELS for f in whole or ()):  # its operators have nothing to do with it
             return whole
         outcomes = self._outcomes(artifact, route, described, cache, _refused(whole))
         return reconciled(described.signatures, outcomes, whole, is_certain=all(s.static_host for s in route.steps))
@@ -217,12 +218,6 @@ class _Probing:
         answer = self.pool.worker(host).call(f"convkit.probing.{module}:write", arguments, stage="check", component=runtime.name)
         told = answer.result.get(str(file), [])
         return [Probe(s, tuple(own["outputs"]), own["inputs"]) for s, own in zip(company, told, strict=bool(told))]
-
-
-def _is_refused_as_such(findings: Sequence[Finding] | None, signatures: Sequence[OperatorSignature]) -> bool:
-    """Whether a converter does not take models of this kind, whatever their operators are."""
-    own = {s.operator for s in signatures}
-    return any(f.verdict is Verdict.GAP and f.operator not in own and f.code == "CK101" for f in findings or ())
 
 
 def _refused(findings: Sequence[Finding] | None) -> set[str]:

@@ -25,6 +25,7 @@ _LIMIT = 512 << 20
 _MOST_PLACES = 20
 _SYMBOL = re.compile(r"\b(?:[su]\d+|zuf\d+|zf\d+)\b")
 _RANDOM = re.compile(r"aten\.(rand|randn|randint|randperm|bernoulli|multinomial|normal|exponential|uniform|dropout)(_like)?_?\.")
+_UNDEFINED = re.compile(r"aten\.(new_)?empty(_like|_strided|_permuted)?\.")
 # How torch/_export/serde/schema.py spells the arguments that refer to values.
 _TENSOR, _SYMBOLIC = "name", "as_name"
 _COMPLEX = (9, 10, 11)
@@ -91,6 +92,12 @@ class _Walk:
         """Why a node comes to no program ("" where it does), and its canonical description."""
         if _RANDOM.match(operator):
             return "its results are random", ""
+        if _UNDEFINED.match(operator):
+            return "its results are what the memory held", ""
+        if operator.startswith("aten.topk.") and any(
+            g["name"] == "sorted" and g["arg"].get("as_bool") is False for g in node["inputs"]
+        ):
+            return "the order of its results is not defined", ""
         if not any("as_tensor" in o or "as_tensors" in o for o in node["outputs"]):
             return "it computes a size, as a part of the operators that need it", ""
         if any(self._tensors[name]["dtype"] in _COMPLEX for name in _tensor_names(node) if name in self._tensors):
