@@ -51,7 +51,11 @@ CASES: list[tuple[str, list[Any]]] = [
         for padding in (0, 1, 2)
         for align in (False, True)
     ),
-    *(("_upsample_bilinear2d_aa.default", [volume(1, 2, 8, 9), [3, 12], align]) for align in (False, True)),
+    *(
+        (f"_upsample_{kernel}2d_aa.default", [volume(1, 2, 8, 9), [3, 12], align])
+        for kernel in ("bilinear", "bicubic", "lanczos")
+        for align in (False, True)
+    ),
     ("cdist.default", [volume(2, 3, 4), volume(2, 5, 4, seed=1)]),
     ("cdist.default", [volume(3, 4), volume(5, 4, seed=1), 1.0]),
     ("cdist.default", [volume(3, 4), volume(5, 4, seed=1), 3.0]),

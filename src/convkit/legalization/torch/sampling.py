@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convkit.legalization.torch.decompositions import decomposes
@@ -74,17 +74,67 @@ def upsample_bilinear2d_aa(
     x: torch.Tensor, output_size: Sequence[int], align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
 ) -> Any:
     """Bilinear resizing that averages over what a smaller image leaves out (aten/src/ATen/native/cpu/UpSampleKernel.cpp)."""
+    return _smoothed(x, output_size, align_corners, (scales_h, scales_w), _triangle, 1)
+
+
+@decomposes("_upsample_bicubic2d_aa.default", reason="products with a matrix of weights, axis by axis")
+def upsample_bicubic2d_aa(
+    x: torch.Tensor, output_size: Sequence[int], align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
+) -> Any:
+    """The same with Keys' cubic of a = -1/2, as Pillow has it, for position embeddings of vision transformers above all."""
+    return _smoothed(x, output_size, align_corners, (scales_h, scales_w), _cubic, 2)
+
+
+@decomposes("_upsample_lanczos2d_aa.default", reason="products with a matrix of weights, axis by axis")
+def upsample_lanczos2d_aa(
+    x: torch.Tensor, output_size: Sequence[int], align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
+) -> Any:
+    """The same with a windowed sinc of three lobes."""
+    return _smoothed(x, output_size, align_corners, (scales_h, scales_w), _lanczos, 3)
+
+
+_Filter = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+def _triangle(distance: torch.Tensor) -> torch.Tensor:
+    return (1 - distance).clamp_min(0)
+
+
+def _cubic(distance: torch.Tensor) -> torch.Tensor:
+    """Keys (1981) with a = -1/2, up to a distance of 2."""
+    import torch
+
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+
+
+def _lanczos(distance: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.where(distance < 3, torch.sinc(distance) * torch.sinc(distance / 3), torch.zeros_like(distance))
+
+
+def _smoothed(
+    x: torch.Tensor,
+    output_size: Sequence[int],
+    align_corners: bool,
+    scales: tuple[float | None, float | None],
+    kernel: _Filter,
+    support: int,
+) -> Any:
+    """Resizing with a filter that is as wide as what one element of the result stands for."""
     import torch
 
     sizes = [*x.shape[-2:], *output_size]
     if not all(isinstance(n, int) for n in sizes):
         return NotImplemented
-    rows = _triangle_weights(sizes[0], sizes[2], align_corners, scales_h, x.dtype)
-    columns = _triangle_weights(sizes[1], sizes[3], align_corners, scales_w, x.dtype)
+    rows = _weights(sizes[0], sizes[2], align_corners, scales[0], kernel, support).to(x.dtype)
+    columns = _weights(sizes[1], sizes[3], align_corners, scales[1], kernel, support).to(x.dtype)
     return torch.matmul(torch.matmul(rows, x), columns.mT)
 
 
-def _triangle_weights(size: int, count: int, align_corners: bool, given: float | None, dtype: torch.dtype) -> torch.Tensor:
+def _weights(size: int, count: int, align_corners: bool, given: float | None, kernel: _Filter, support: int) -> torch.Tensor:
     """What each element of an axis adds to each of a resized one: (count, size), every row summing to 1."""
     import torch
 
@@ -92,11 +142,11 @@ def _triangle_weights(size: int, count: int, align_corners: bool, given: float |
         scale = (size - 1) / (count - 1) if count > 1 else 0.0
     else:
         scale = 1 / given if given is not None and given > 0 else size / count
-    reach = max(scale, 1.0)
+    width = max(scale, 1.0)
     centre = (torch.arange(count, dtype=torch.float32).unsqueeze(-1) + 0.5) * scale
-    lowest = (centre - reach + 0.5).floor().clamp_min(0)
-    highest = (centre + reach + 0.5).floor().clamp_max(size)
+    lowest = (centre - support * width + 0.5).floor().clamp_min(0)
+    highest = (centre + support * width + 0.5).floor().clamp_max(size)
     place = torch.arange(size, dtype=torch.float32)
-    weight = (1 - ((place - centre + 0.5) / reach).abs()).clamp_min(0)
+    weight = kernel(((place - centre + 0.5) / width).abs())
     weight = torch.where((place >= lowest) & (place < highest), weight, torch.zeros_like(weight))
-    return (weight / weight.sum(-1, keepdim=True)).to(dtype)
+    return weight / weight.sum(-1, keepdim=True)
