@@ -29,7 +29,8 @@ from convkit.workers.pool import WorkerPool
 
 __all__ = ["Judgement", "Outcome", "Probe", "halves", "judged"]
 
-_SEEDS = 2
+_SEEDS = 3
+"""Random input sets: as many as a conversion is compared on."""
 _PATIENCE = 300.0
 """Seconds that a stage of one probe may take where the user has set no limit."""
 
