@@ -23,7 +23,7 @@ from convkit.validators.bench import Bench
 from convkit.validators.domains import Domain, domains_of, told
 from convkit.validators.experiments import Experiments, look_closer
 from convkit.validators.inputs import InputSet, SavedSet, Sizing, generated
-from convkit.validators.judging import Judge, is_quantized, refuse_unknown, runs_of, tolerances
+from convkit.validators.judging import Judge, Run, is_quantized, refuse_unknown, runs_of, tolerances
 from convkit.validators.own_metrics import MetricRequest, judge_by_own
 from convkit.validators.tolerance import default_tolerance
 from convkit.validators.trials import Sides, Trial, titled, trials_of
@@ -202,6 +202,8 @@ class Comparison:
     ) -> None:
         """Fills a report with what came of the trials; `thorough` where a second look at what differs may take seconds."""
         judge, runs = Judge(report, self.tolerance or {}), runs_of(trials, answers)
+        if not self.given:
+            runs = _as_declared(self.signature, trials, runs)
         for run in runs:
             judge.take(run)
         experiments = Experiments(sides, [t.inputs for t in trials], trials[0].inputs.parent, unbounded=self.float64)
@@ -245,6 +247,24 @@ def _as_it_runs(declared: Signature, found: Signature, trials: list[Trial]) -> S
         return spec if fits(spec) or not fits(other) else replace(spec, shape=other.shape)
 
     return replace(declared, outputs=tuple(actual(spec) for spec in declared.outputs))
+
+
+def _as_declared(declared: Signature, trials: Sequence[Trial], runs: Sequence[Run]) -> list[Run]:
+    """The runs; of made-up inputs those are none of the model on which it alone departs from the shapes that it declares.
+
+    An axis that is an input is drawn like any number, and a file that declares what one axis gives means that axis.
+    """
+
+    def departure(trial: Trial) -> str:
+        sizes = _sizes(declared, load_arrays(trial.inputs))
+        shapes = {name: array.shape for name, array in load_arrays(trial.expected).items()} if trial.expected.exists() else {}
+        wrong = (t for t in declared.outputs if t.name in shapes and not _fits(shapes[t.name], t, sizes))
+        return "; ".join(f"it declares {t.name} as {list(t.shape or ())} and gives {list(shapes[t.name])}" for t in wrong)
+
+    told = [departure(trial) for trial in trials]
+    if all(told):  # it is declared wrongly, see `_wrongly_declared`
+        return list(runs)
+    return [replace(r, errors=(r.errors[0] or why, r.errors[1])) for r, why in zip(runs, told, strict=False)]
 
 
 def _fits(shape: tuple[int, ...], spec: TensorSpec, sizes: Mapping[str, int]) -> bool:
