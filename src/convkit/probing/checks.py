@@ -43,7 +43,7 @@ class Probed:
 
 HUBS = (Variant.ONNX, Variant.EXPORTED_PROGRAM)
 """Whose models can be taken apart into operators."""
-_OTHER_MODELS = "CK116"
+_DRIFT, _OTHER_MODELS = "CK302", "CK116"
 _COMPANY = 32
 """Operators that are tried together: a conversion costs much the same for few and for many."""
 _LONGEST = 60
@@ -144,16 +144,30 @@ class _Probing:
         known = {digest: outcome for digest in digests if (outcome := _known(cache, digest)) is not None}
         missing = {s.digest: s for s in signatures if s.digest and s.digest not in known}
         found = {**known, **(self._new(hub, route, list(missing.values()), cache, refused) if missing else {})}
-        real = RealValues(self.trials.source, hub, self.pool, self.scratch, self.timeout)
-        for signature in signatures:
-            if signature.digest in found and found[signature.digest].code == "CK302":
-                key = f"{described.structure}-{signature.digest}"
-                outcome = _known(cache, key) or self._judged(hub, route, [signature], real).outcomes.get(signature.digest)
-                if outcome is not None and outcome.verdict is not None:
-                    found[signature.digest] = outcome
-                    cache.put(key, outcome.to_json())
+        drifting = [s for s in signatures if s.digest in found and found[s.digest].code == _DRIFT]
+        found |= self._on_real_values(hub, route, described.structure, drifting, cache)
         told = ((found[s.digest].delegation, s.count) for s in signatures if s.digest in found)
         self.shares[:] = [(shares, count) for shares, count in told if shares is not None]
+        return found
+
+    def _on_real_values(
+        self, hub: Artifact, route: Route, structure: str, drifting: Sequence[OperatorSignature], cache: Cache
+    ) -> dict[str, Outcome]:
+        """The verdicts by digest on operators that drift on made-up inputs, on what the model gives them, where that is known.
+
+        They are kept for models of the same structure, but for those that a user's own inputs have shown.
+        """
+        real = RealValues(self.trials.source, hub, self.pool, self.scratch, self.timeout)
+        is_kept, found = not self.trials.source.given, {}
+        for signature in drifting:
+            key = f"{structure}-{signature.digest}"
+            outcome = _known(cache, key) if is_kept else None
+            if outcome is None:
+                outcome = self._judged(hub, route, [signature], real).outcomes.get(signature.digest, Outcome(None))
+                if is_kept:
+                    cache.put(key, outcome.to_json())
+            if outcome.verdict is not None:
+                found[signature.digest] = outcome
         return found
 
     def _described(self, hub: Artifact) -> Described:
