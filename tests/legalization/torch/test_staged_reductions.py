@@ -22,9 +22,12 @@ MANY: dict[str, _Function] = {
     "mean with axes kept": lambda x: x.mean((0, -1), True),
     "sum in float64": lambda x: x.sum((0, 2), dtype=torch.float64),
     "mean of axes in any order": lambda x: x.mean((2, 0)),
+    "a long axis": lambda x: x.reshape(5, 40960, 1).mean(1, True),
+    "a long last axis": lambda x: x.reshape(2, 10, 10240).sum(-1),
 }
 FEW: dict[str, _Function] = {
     "one axis": lambda x: x.mean(1),
+    "a long axis without divisors": lambda x: x.reshape(-1)[:204793].reshape(1, -1).mean(1),
     "few values": lambda x: x[:2, :2].sum((0, 1)),
     "integers": lambda x: x.to(torch.int32).sum((1, 2)),
 }
@@ -68,6 +71,13 @@ def test_the_rest_stays(name):
 def test_an_axis_of_unknown_size_stays():
     program = staged(lambda x: x.mean((0, 1)), torch.randn(64, 80), ({0: torch.export.Dim("n", max=128)},))
     assert len(reductions(program)) == 1
+
+
+def test_a_long_axis_beside_one_of_unknown_size():
+    program = staged(lambda x: x.mean(1), torch.randn(3, 10000), ({0: torch.export.Dim("n", min=1, max=9)},))
+    assert len(reductions(program)) == 2
+    x = torch.randn(7, 10000)
+    torch.testing.assert_close(program.module()(x), x.mean(1))
 
 
 def test_the_mean_of_a_million_values_is_right_on_executorch(tmp_path: Path, pool: WorkerPool) -> None:

@@ -1,4 +1,4 @@
-"""Sums and means over many values, axis after axis.
+"""Sums and means over many values, axis after axis, and a long axis in two stages.
 
 Kernels that add value to value in one float lose a digit for every tenfold of values: the mean of a million pixels is wrong in
 its fourth. Of sums of sums, each is short (pairwise summation: Higham, Accuracy and Stability of Numerical Algorithms, §4.2).
@@ -21,9 +21,11 @@ _OVER_ALL = {_aten.mean.default: _aten.mean.dim, _aten.sum.default: _aten.sum.di
 _MANY = 4096
 """Values from which on the last digits of a float matter: as many units in the last place may go."""
 
+_LEAST_PART = 16
+
 
 def stage_reductions(program: torch.export.ExportedProgram) -> None:
-    """Replaces sums and means of at least 4096 values over several axes of known sizes, in place."""
+    """Replaces sums and means of at least 4096 values over axes of known sizes, in place."""
     for node in list(programs.calls(program)):
         if node.target not in _OVER_AXES and node.target not in _OVER_ALL:
             continue
@@ -49,12 +51,29 @@ def _axes(node: torch.fx.Node) -> list[int]:
 def _is_long(x: torch.Tensor, axes: list[int]) -> bool:
     sizes = [x.shape[axis] for axis in axes]
     known = [size for size in sizes if isinstance(size, int)]
-    return x.is_floating_point() and len(known) == len(sizes) > 1 and math.prod(known) >= _MANY
+    if not x.is_floating_point() or len(known) < len(sizes) or math.prod(known) < _MANY:
+        return False
+    return len(axes) > 1 or _split(x, axes[0]) is not None
+
+
+def _split(x: torch.Tensor, axis: int) -> list[int] | None:
+    """The shape with a long axis as two, as near to square as its divisors are; None where that is not worth it, or not known."""
+    size, others = x.shape[axis], [n if isinstance(n, int) else -1 for n in x.shape]
+    if size < _MANY or others.count(-1) > 1:
+        return None
+    part = next(n for n in range(math.isqrt(size), 0, -1) if size % n == 0)
+    return [*others[:axis], size // part, part, *others[axis + 1 :]] if part >= _LEAST_PART else None
 
 
 def _stage(
     node: torch.fx.Node, operator: Any, value: torch.fx.Node, axis: int, keeps: bool, dtype: dict[str, Any]
 ) -> torch.fx.Node:
-    stage = node.graph.call_function(operator, (value, [axis], keeps), dtype)
-    stage.meta = {**node.meta, "val": operator(value.meta["val"], [axis], keeps, **dtype)}
-    return stage
+    def call(target: Any, *args: Any, **kwargs: Any) -> torch.fx.Node:
+        made = node.graph.call_function(target, args, kwargs)
+        made.meta = {**node.meta, "val": target(*torch.fx.node.map_arg(args, lambda n: n.meta["val"]), **kwargs)}
+        return made
+
+    shape = _split(value.meta["val"], axis)
+    if shape is not None:
+        value = call(operator, call(_aten.reshape.default, value, shape), [axis + 1], False, **dtype)
+    return call(operator, value, [axis], keeps, **dtype)
