@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from convkit.delegation.shares import Operation, Operations, Shares, product_flops
-from convkit.interpreters.executorch.program import DelegateCall, Indices, KernelCall, Method, Program, TensorValue
+from convkit.interpreters.executorch.program import DelegateCall, Indices, KernelCall, Method, Program, TensorValue, Value
 from convkit.interpreters.executorch.xnnpack.payload import PAYLOAD_ID, Graph, Node, parsed
 from convkit.readers.executorch import SIGNATURE_METHOD
 
@@ -71,13 +71,18 @@ def _operations(program: Program) -> Operations:
 
 
 def _tensors(method: Method, arguments: Iterable[int]) -> Iterator[int]:
-    """The tensors among values, those in lists too, but for constants."""
+    """The tensors among values, those in lists of them too, but for constants."""
     for index in arguments:
-        value = method.values[index] if 0 <= index < len(method.values) else None
-        if isinstance(value, TensorValue) and not value.is_constant:
-            yield index
-        elif isinstance(value, Indices):
-            yield from _tensors(method, value.items)
+        listed = _value(method, index)
+        for found in listed.items if isinstance(listed, Indices) else (index,):
+            value = _value(method, found)
+            if isinstance(value, TensorValue) and not value.is_constant:
+                yield found
+
+
+def _value(method: Method, index: int) -> Value:
+    """A value; None where there is none of that index."""
+    return method.values[index] if 0 <= index < len(method.values) else None
 
 
 def _kernel_flops(kernel: str, method: Method, arguments: Sequence[int]) -> int:

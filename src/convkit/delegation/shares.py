@@ -101,6 +101,7 @@ class Operations:
 
     def _root(self, tensor: Hashable) -> Hashable:
         while (parent := self._parents.setdefault(tensor, tensor)) != tensor:
+            self._parents[tensor] = self._parents[parent]  # half the way for the next who asks
             tensor = parent
         return tensor
 
