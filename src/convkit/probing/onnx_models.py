@@ -71,7 +71,10 @@ def write(path: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[dict
 
 
 def _together(models: Sequence[onnx.ModelProto]) -> tuple[onnx.ModelProto, list[str]]:
-    """Several models with the same operator sets as one, and what the names of each one's values begin with."""
+    """Several models with the same operator sets as one, and what the names of each one's values begin with.
+
+    Their dynamic dimensions have one name where they had: of dozens of names no converter could tell which size is which.
+    """
     import onnx
 
     merged = onnx.ModelProto(ir_version=models[0].ir_version, producer_name="convkit")
@@ -86,10 +89,6 @@ def _together(models: Sequence[onnx.ModelProto]) -> tuple[onnx.ModelProto, list[
             _rename(node, {name: own + name for name in names})
         for value in (*graph.input, *graph.output, *graph.initializer):
             value.name = own + value.name
-        for value in (*graph.input, *graph.output):
-            for dim in value.type.tensor_type.shape.dim:
-                if dim.dim_param:
-                    dim.dim_param = own + dim.dim_param
         versions |= {o.domain: o.version for o in model.opset_import}
         for part in ("node", "input", "output", "initializer"):
             getattr(merged.graph, part).extend(getattr(graph, part))

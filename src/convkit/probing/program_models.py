@@ -65,6 +65,8 @@ _Model = tuple["torch.nn.Module", Signature, "dict[str, np.ndarray]"]
 def _together(models: Sequence[_Model]) -> tuple[torch.nn.Module, Signature, dict[str, np.ndarray], list[str]]:
     """Several models as one, with an example of each input, and what the names of each one's inputs and outputs begin with.
 
+    The program's dynamic dimensions are those of all of them: of dozens no converter could tell which size is which.
+
     Raises:
         ValueError: They are too large for one.
     """
@@ -89,15 +91,10 @@ def _together(models: Sequence[_Model]) -> tuple[torch.nn.Module, Signature, dic
     feeds: dict[str, np.ndarray] = {}
     prefixes = [f"p{position}_" for position in range(len(models))]
     for own, (_, signature, examples) in zip(prefixes, models, strict=True):
-        inputs += [replace(t, name=own + t.name, shape=_prefixed(t.shape, own)) for t in signature.inputs]
+        inputs += [replace(t, name=own + t.name) for t in signature.inputs]
         outputs += [replace(t, name=own + t.name) for t in signature.outputs]
         feeds |= {own + name: array for name, array in examples.items()}
     return Together().eval(), Signature(tuple(inputs), tuple(outputs)), feeds, prefixes
-
-
-def _prefixed(shape: Sequence[int | str] | None, prefix: str) -> tuple[int | str, ...] | None:
-    """A shape whose symbols are none of another model's."""
-    return None if shape is None else tuple(size if isinstance(size, int) else prefix + size for size in shape)
 
 
 class Cut:
